@@ -1,0 +1,91 @@
+"""The only module a plugin imports. What needs torch loads when it is first used."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from attrs import frozen
+
+from iclkit.errors import ConfigError, NotApplicable, TrainingDiverged
+from iclkit.hookspecs import hookimpl
+from iclkit.protocols import Batch, Exact, MeasuredCell, ScoredBatch, Snapshot
+from iclkit.spaces import Categorical, Real, Space
+from iclkit.specs import (
+    CheckSpec,
+    CommandSpec,
+    Component,
+    ConfigPath,
+    Drawn,
+    ExecutorSpec,
+    Facts,
+    FigureSpec,
+    Listed,
+    MetricSpec,
+    ModelSpec,
+    SourceSpec,
+    TrainerSpec,
+    Variable,
+    option,
+)
+
+SourceComponent = Annotated[Component, "source"]
+"""The type of a config field that holds a source: a TOML table with `kind`."""
+
+if TYPE_CHECKING:
+    from iclkit.keys import Key
+    from iclkit.predictors import CategoricalDistribution, Mixture, Uniform, cross_entropy, kl, mixture_over
+
+_LAZY = {
+    "Key": "iclkit.keys",
+    "CategoricalDistribution": "iclkit.predictors",
+    "Mixture": "iclkit.predictors",
+    "Uniform": "iclkit.predictors",
+    "cross_entropy": "iclkit.predictors",
+    "kl": "iclkit.predictors",
+    "mixture_over": "iclkit.predictors",
+}
+
+__all__ = [
+    "Batch",
+    "Categorical",
+    "CategoricalDistribution",
+    "CheckSpec",
+    "CommandSpec",
+    "Component",
+    "ConfigError",
+    "ConfigPath",
+    "Drawn",
+    "Exact",
+    "ExecutorSpec",
+    "Facts",
+    "FigureSpec",
+    "Key",
+    "Listed",
+    "MeasuredCell",
+    "MetricSpec",
+    "Mixture",
+    "ModelSpec",
+    "NotApplicable",
+    "Real",
+    "ScoredBatch",
+    "Snapshot",
+    "SourceComponent",
+    "SourceSpec",
+    "Space",
+    "TrainerSpec",
+    "TrainingDiverged",
+    "Uniform",
+    "Variable",
+    "cross_entropy",
+    "frozen",
+    "hookimpl",
+    "kl",
+    "mixture_over",
+    "option",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,337 @@
+"""Addresses -> batches: what a model is trained on, and the splits it is measured on.
+
+A sequence is (topic number, sequence number). Training sees topics 1..K and sequences 1..N; what is held out
+follows them; evaluation counts down from the top of the range, on streams of its own. So N = 10 is a prefix of
+N = 100, and the evaluation data do not change when K or N do.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from attrs import evolve, frozen
+from torch import Tensor
+
+from iclkit.config import Config
+from iclkit.keys import Key
+from iclkit.protocols import Batch
+from iclkit.spaces import Categorical
+from iclkit.specs import Listed
+
+TOP = 1 << 40
+"""Numbers of fresh evaluation topics and sequences count down from here where a source has no limit of its own."""
+
+_BLOCK = 4096  # sequences sampled at a time: the sampler's cost is per time step, not per sequence
+_KEPT_TOKENS = 1 << 28  # finite training data up to so many tokens are sampled once and kept
+
+
+def topics_key(config: Config) -> Key:
+    """The stream of the training topics."""
+    return Key.root(config.seeds.topics).fold("topics")
+
+
+@frozen(kw_only=True, eq=False)
+class Family:
+    """The topics a cell knows by number: the K training topics, or all topics of a listed source.
+
+    Parameters
+    ----------
+    topics : the topics, K of them.
+    weights : float64 tensor (K,), summing to 1.
+
+    """
+
+    topics: Any
+    weights: Tensor
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all weights are equal."""
+        return bool((self.weights == self.weights[0]).all())
+
+
+def known_family(config: Config, source: Any) -> Family | None:
+    """Return the topics that training draws from, or None where each sequence has a topic of its own."""
+    family, count = config.source.facts.topics, config.data.topics
+    if isinstance(family, Listed):
+        count = len(family.weights) if count == "fresh" else count
+        weights = torch.tensor(family.weights[:count], dtype=torch.float64)
+    elif count == "fresh":
+        return None
+    else:
+        weights = torch.ones(count, dtype=torch.float64)
+    numbers = torch.arange(1, count + 1)
+    return Family(topics=source.topics(numbers, topics_key(config).fold(numbers)), weights=weights / weights.sum())
+
+
+def listed_family(config: Config, source: Any) -> Family | None:
+    """Return all topics of a listed source, or None for a drawn one."""
+    if not isinstance(config.source.facts.topics, Listed):
+        return None
+    return known_family(evolve(config, data=evolve(config.data, topics="fresh")), source)
+
+
+class Sampler:
+    """Makes the batch of given addresses of one source."""
+
+    def __init__(self, config: Config, source: Any, family: Family | None, topics: Key, sequences: Key, length: int):
+        self._source, self._family = source, family
+        self._topics, self._sequences, self._length = topics, sequences, length
+        space = config.source.facts.space
+        self.dtype = _smallest(space.size) if isinstance(space, Categorical) else torch.float64
+
+    def batch(self, topic: Tensor, number: Tensor) -> Batch:
+        """Sample sequences: `topic` is an index into the family, or a topic number where there is none."""
+        if self._family is None:
+            numbers, index = torch.unique(topic, return_inverse=True)
+            topics = self._source.topics(numbers, self._topics.fold(numbers))
+        else:
+            topics, index = self._family.topics, topic
+        key = self._sequences.fold(topics.numbers[index]).fold(number)
+        tokens, mask = self._source.sample(topics, index, number, self._length, key)
+        if mask is None:
+            mask = torch.ones(tokens.shape[:2], dtype=torch.bool)
+        return Batch(tokens=tokens, mask=mask, topics=topics, topic=index, number=number)
+
+
+class TrainingSequences:
+    """The training sequences of a cell; implements `iclkit.protocols.TrainingData`.
+
+    Units are counted from 0 in the order they are trained on. Finite data are visited once per epoch in an order
+    that depends only on the seed and the epoch; where weights differ, topics are drawn by weight instead.
+    """
+
+    def __init__(self, config: Config, source: Any):
+        self._config, self._source = config, source
+        self.family = known_family(config, source)
+        self.sequences = config.data.sequences
+        self._order = Key.root(config.seeds.order).fold("order")
+        stream = Key.root(config.seeds.sequences).fold("sequences")
+        self._sampler = Sampler(config, source, self.family, topics_key(config), stream, config.data.length)
+        self._block: tuple[tuple[int, int], Batch] | None = None
+        self._kept: Batch | None = None
+        self._epoch: tuple[int, Tensor] | None = None
+
+    @property
+    def count(self) -> int | None:
+        """K N, the number of different sequences; None if it has no end."""
+        if self.family is None or self.sequences == "fresh":
+            return None
+        return len(self.family.weights) * self.sequences
+
+    def batch(self, step: int, size: int, rows: slice = slice(None)) -> Batch:
+        """Return rows of the batch of a step (0-based); `size` is the global batch size."""
+        if self.count is not None and self.count * self._config.data.length <= _KEPT_TOKENS:
+            return self._from_kept(torch.arange(step * size, (step + 1) * size)[rows], size)
+        steps = max(1, _BLOCK // size)
+        block, place = divmod(step, steps)
+        if self._block is None or self._block[0] != (block, size):
+            units = torch.arange(block * steps * size, (block + 1) * steps * size)
+            self._block = (block, size), self._sampler.batch(*self.addresses(units, size))
+        return select(self._block[1], torch.arange(place * size, (place + 1) * size)[rows])
+
+    def all(self, chunk: int) -> Iterator[Batch]:
+        """Iterate over all K N sequences, topic by topic."""
+        if self.count is None:
+            raise ValueError("fresh data have no end")
+        for start in range(0, self.count, chunk):
+            units = torch.arange(start, min(start + chunk, self.count))
+            yield self._sampler.batch(units // self.sequences, units % self.sequences + 1)
+
+    def subset(self, topics: int | None = None, sequences: int | None = None) -> "TrainingSequences":
+        """Return the data of the first topics and sequences only."""
+        data = self._config.data
+        data = evolve(data, topics=topics or data.topics, sequences=sequences or data.sequences)
+        return TrainingSequences(evolve(self._config, data=data), self._source)
+
+    def addresses(self, units: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Return (topic, sequence number) of units; topics are indices into the family, or numbers without one."""
+        if self.family is None:
+            if self.sequences == "fresh":
+                return units + 1, torch.ones_like(units)
+            row, visit = (
+                units % size,
+                units // size,
+            )  # the same topics return in N batches running, then new ones come
+            return visit // self.sequences * size + row + 1, visit % self.sequences + 1
+        if self.sequences == "fresh":
+            return self._drawn_topics(units), units + 1
+        if self.family.uniform:
+            places = torch.stack([self._shuffled(int(unit)) for unit in units])
+            return places // self.sequences, places % self.sequences + 1
+        return self._drawn_topics(units), self._order.fold("number").fold(units).integers(self.sequences) + 1
+
+    def _drawn_topics(self, units: Tensor) -> Tensor:
+        assert self.family is not None
+        return self._order.fold("topic").fold(units).categorical(self.family.weights)
+
+    def _shuffled(self, unit: int) -> Tensor:
+        assert self.count is not None
+        epoch, place = divmod(unit, self.count)
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = epoch, self._order.fold("epoch").fold(epoch).bits(self.count).argsort()
+        return self._epoch[1][place]
+
+    def _from_kept(self, units: Tensor, size: int) -> Batch:
+        if self._kept is None:
+            chunks = list(self.all(_BLOCK))
+            self._kept = evolve(
+                chunks[0],
+                tokens=torch.cat([chunk.tokens.to(self._sampler.dtype) for chunk in chunks]),
+                mask=torch.cat([chunk.mask for chunk in chunks]),
+                topic=torch.cat([chunk.topic for chunk in chunks]),
+                number=torch.cat([chunk.number for chunk in chunks]),
+            )
+        topic, number = self.addresses(units, size)
+        assert self.sequences != "fresh"
+        batch = select(self._kept, topic * self.sequences + number - 1)
+        return batch if batch.tokens.is_floating_point() else evolve(batch, tokens=batch.tokens.long())
+
+
+@frozen(kw_only=True, eq=False)
+class Split:
+    """Evaluation sequences of one kind, in order of topic.
+
+    Parameters
+    ----------
+    name : train, sequences, topics, holdout-sequences or holdout-topics.
+    topic : int64 tensor (n,), index into the family, or topic numbers.
+    number : int64 tensor (n,).
+    sampler : makes their batches.
+    groups : int64 tensor (n,), the unit of the standard error each sequence belongs to, consecutive.
+    design : stratified, where the groups are given and sequences sampled in each; clustered, where the groups are
+        the sample.
+    optimum : the reference that is optimal here, or None.
+    lawful : whether that reference is the true law of a token given those before it.
+
+    """
+
+    name: str
+    topic: Tensor
+    number: Tensor
+    sampler: Sampler
+    groups: Tensor
+    design: Literal["stratified", "clustered"]
+    optimum: str | None
+    lawful: bool
+
+    def __len__(self) -> int:
+        return len(self.topic)
+
+    def chunk(self, rows: slice) -> Batch:
+        """Sample some of its sequences."""
+        return self.sampler.batch(self.topic[rows], self.number[rows])
+
+
+def splits(config: Config, source: Any, training: TrainingSequences) -> list[Split]:
+    """Return the splits of a cell: train, sequences (where K is finite), topics, and what is held out."""
+    made = [_train_split(config, source, training)]
+    if config.data.topics != "fresh":
+        made.append(_fresh_sequences(config, source, training))
+    made.append(_fresh_topics(config, source))
+    return made
+
+
+def _evaluation_sampler(config: Config, source: Any, family: Family | None) -> Sampler:
+    root = Key.root(config.seeds.evaluation).fold("evaluation")
+    return Sampler(config, source, family, root.fold("topics"), root.fold("sequences"), config.evaluation_length)
+
+
+def _train_split(config: Config, source: Any, training: TrainingSequences) -> Split:
+    """The first sequences that were trained on, at the length of the evaluation."""
+    wanted, family, count = config.evaluation.sequences, training.family, training.count
+    if family is not None and count is not None:
+        topic = allocate(family.weights, min(wanted, count), config)
+        number = _place_in_run(topic) + 1
+        inside = number <= training.sequences
+        topic, number, design = topic[inside], number[inside], "stratified"
+    else:
+        topic, number = training.addresses(torch.arange(wanted), 64)
+        order = topic.argsort(stable=True)
+        topic, number, design = topic[order], number[order], "clustered"
+    stream = Key.root(config.seeds.sequences).fold("sequences")
+    each_its_own = family is not None and design == "clustered"
+    return Split(
+        name="train",
+        topic=topic,
+        number=number,
+        sampler=Sampler(config, source, family, topics_key(config), stream, config.evaluation_length),
+        groups=torch.arange(len(topic)) if each_its_own else topic,
+        design=design,
+        optimum="population" if config.data.topics == "fresh" else "mixture",
+        lawful=False,
+    )
+
+
+def _fresh_sequences(config: Config, source: Any, training: TrainingSequences) -> Split:
+    assert training.family is not None
+    topic = allocate(training.family.weights, config.evaluation.sequences, config)
+    return Split(
+        name="sequences",
+        topic=topic,
+        number=(config.source.facts.sequences_limit or TOP) - _place_in_run(topic),
+        sampler=_evaluation_sampler(config, source, training.family),
+        groups=topic,
+        design="stratified",
+        optimum="mixture",
+        lawful=True,
+    )
+
+
+def _fresh_topics(config: Config, source: Any) -> Split:
+    family, wanted = listed_family(config, source), config.evaluation.sequences
+    if family is not None:
+        topic = allocate(family.weights, wanted, config)
+    else:
+        topics = config.evaluation.topics or wanted
+        topic = TOP - (torch.arange(wanted) * topics).div(wanted, rounding_mode="floor")
+    return Split(
+        name="topics",
+        topic=topic,
+        number=(config.source.facts.sequences_limit or TOP) - _place_in_run(topic),
+        sampler=_evaluation_sampler(config, source, family),
+        groups=topic,
+        design="clustered" if family is None else "stratified",
+        optimum="population",
+        lawful=True,
+    )
+
+
+def allocate(weights: Tensor, count: int, config: Config) -> Tensor:
+    """Spread `count` sequences over topics in proportion to their weights, in order: int64 tensor (count,).
+
+    Systematic sampling with one random offset: topic k gets count * w_k sequences, rounded up or down without
+    bias.
+    """
+    offset = float(Key.root(config.seeds.evaluation).fold("allocation").uniform())
+    places = (torch.arange(count, dtype=torch.float64) + offset) / count
+    return torch.searchsorted(weights.cumsum(0), places, right=True).clamp_(max=len(weights) - 1)
+
+
+def _place_in_run(values: Tensor) -> Tensor:
+    """Return 0, 1, 2, ... within each run of equal values."""
+    starts = torch.ones_like(values, dtype=torch.bool)
+    starts[1:] = values[1:] != values[:-1]
+    places = torch.arange(len(values))
+    return places - places[starts][starts.cumsum(0) - 1]
+
+
+def select(batch: Batch, rows: Tensor) -> Batch:
+    """Return some sequences of a batch; the topics stay."""
+    return evolve(
+        batch,
+        tokens=batch.tokens[rows],
+        mask=batch.mask[rows],
+        topic=batch.topic[rows],
+        number=batch.number[rows],
+    )
+
+
+def _smallest(size: int) -> torch.dtype:
+    return torch.uint8 if size <= 1 << 8 else torch.int16 if size <= 1 << 15 else torch.int32
+
+
+def chunk_rows(count: int, length: int, tokens: int = 8192) -> list[slice]:
+    """Cut `count` sequences into chunks of about so many tokens."""
+    size = max(1, tokens // length)
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]

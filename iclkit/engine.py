@@ -1,0 +1,386 @@
+"""What is missing -> executor -> parts -> cube -> figures. Running again continues; a finished run is a no-op.
+
+One task trains a cohort and measures it, in whatever process the executor chooses; it is sent plain tables and
+reads them again. Only this process writes the cube.
+"""
+
+import fcntl
+import logging
+import os
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from attrs import frozen
+
+from iclkit import files, provenance, world
+from iclkit.errors import RunFailures, StoreError
+from iclkit.parts import Parts
+from iclkit.plan import Plan, Training, pass_of, training_of
+from iclkit.plugins import Plugins, load
+from iclkit.snapshots import TrainingFolder
+from iclkit.specs import resolve
+
+_logger = logging.getLogger(__name__)
+
+
+@frozen(kw_only=True)
+class Task:
+    """Some trainings of one cohort and the passes that measure them; plain values only.
+
+    Parameters
+    ----------
+    trainings : (id, tables) of each training.
+    passes : (id, tables, names of the metrics to measure) of each pass.
+    after : ids of the trainings (priors) that must be done before.
+
+    """
+
+    folder: str
+    base: str
+    plugin_files: tuple[str, ...]
+    trainings: tuple[tuple[str, Mapping[str, Any]], ...]
+    passes: tuple[tuple[str, Mapping[str, Any], tuple[str, ...]], ...]
+    after: frozenset[str]
+
+
+class Reporter(Protocol):
+    """Hears how a run goes; the terminal's view is one."""
+
+    def begin(self, plan: Plan, waiting: Sequence[Training]) -> None:
+        """Hear what will be trained or measured."""
+
+    def ended(self, training: Training, outcome: Mapping[str, Any]) -> None:
+        """Hear that a training and its passes ended."""
+
+    def say(self, line: str) -> None:
+        """Hear a line for the user."""
+
+
+class Silent:
+    """Reports nothing."""
+
+    def begin(self, plan: Plan, waiting: Sequence[Training]) -> None:
+        """Hear nothing."""
+
+    def ended(self, training: Training, outcome: Mapping[str, Any]) -> None:
+        """Hear nothing."""
+
+    def say(self, line: str) -> None:
+        """Hear nothing."""
+
+
+@frozen(kw_only=True)
+class Result:
+    """What a run left: its cube, its figures, the sentences its metrics say, and what failed by training id."""
+
+    folder: Path
+    cube: Path
+    figures: tuple[Path, ...]
+    sentences: tuple[str, ...]
+    failures: Mapping[str, str]
+    worked: bool
+
+    def check(self) -> None:
+        """Raise RunFailures if anything failed."""
+        if self.failures:
+            first, text = next(iter(self.failures.items()))
+            raise RunFailures(
+                f"{len(self.failures)} of the trainings failed; the first, {first}: {text} "
+                f"(full traceback in {self.folder / 'trainings' / first / 'outcome.json'}; running again tries again)"
+            )
+
+
+def run(
+    plan: Plan,
+    plugins: Plugins,
+    *,
+    workers: int | None = None,
+    fail_fast: bool = False,
+    reporter: Reporter | None = None,
+) -> Result:
+    """Do what is missing of a plan and assemble its cube.
+
+    Raises StoreError where another process is running in the folder. Failed trainings are recorded and the others
+    go on; `Result.check` raises for them.
+    """
+    reporter = reporter or Silent()
+    here = world.current()
+    if not here.leads:
+        for task in here.broadcast(None):
+            work(task)
+        return Result(
+            folder=plan.folder,
+            cube=plan.folder / "cube.zarr",
+            figures=(),
+            sentences=(),
+            failures={},
+            worked=True,
+        )
+    with lock(plan.folder):
+        remember(plan, plugins)
+        tasks = missing_tasks(plan, plugins)
+        plugins.notify("iclkit_run_started", plan=plan)
+        here.broadcast(tasks)
+        if tasks:
+            _tell_of_other_versions(plan, reporter)
+            reporter.begin(plan, [plan.training(name) for task in tasks for name, _ in task.trainings])
+            _execute(
+                plan,
+                plugins,
+                tasks,
+                workers if workers is not None else plan.workers,
+                fail_fast,
+                reporter,
+                here.size,
+            )
+        return finish(plan, plugins, worked=bool(tasks))
+
+
+def finish(plan: Plan, plugins: Plugins, *, worked: bool) -> Result:
+    """Assemble the cube from what is there, draw the figures, collect the sentences."""
+    from iclkit import cube
+
+    path = cube.assemble(plan, plan.folder / "cube.zarr")
+    data = cube.open_cube(path).load()
+    figures = draw_figures(data, plugins, plan.folder / "figures", redraw=worked)
+    sentences = _sentences(data, plan)
+    if worked:
+        _thin(plan)
+    plugins.notify("iclkit_run_finished", plan=plan, cube_path=path)
+    return Result(
+        folder=plan.folder,
+        cube=path,
+        figures=figures,
+        sentences=sentences,
+        failures=_failures(plan),
+        worked=worked,
+    )
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold a run folder for this process; the lock goes with the process, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StoreError(
+                f"{folder} is in use by another iclkit process; wait for it, or choose another folder with --out"
+            ) from None
+        for place in (folder, folder / "parts", folder / "figures"):
+            files.sweep_leftovers(place)
+        yield
+
+
+def missing_tasks(plan: Plan, plugins: Plugins) -> list[Task]:
+    """Return what is still to be done, priors before those who need them."""
+    parts, trainings = Parts(plan.folder / "parts"), plan.folder / "trainings"
+    tasks = []
+    for cohort in plan.cohorts:
+        wanted, passes = [], []
+        for training in cohort:
+            open_passes = [
+                (one.id, one.raw, tuple(names))
+                for one in plan.passes_of(training)
+                if (names := parts.missing(one.id, one.metrics))
+            ]
+            if open_passes or not TrainingFolder(trainings / training.id).done:
+                wanted.append(training)
+                passes += open_passes
+        if wanted:
+            tasks.append(
+                Task(
+                    folder=str(plan.folder.resolve()),
+                    base=str(plan.base),
+                    plugin_files=tuple(map(str, plugins.files)),
+                    trainings=tuple((training.id, training.raw) for training in wanted),
+                    passes=tuple(passes),
+                    after=frozenset(training.prior.id for training in wanted if training.prior),
+                )
+            )
+    return tasks
+
+
+def work(task: Task) -> dict[str, dict[str, Any]]:
+    """Do a task in this process, with one thread, and return how each training ended."""
+    import torch
+
+    from iclkit import evaluate, train
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    plugins, here = load(task.plugin_files), world.current()
+    folder, base = Path(task.folder), Path(task.base)
+    outcomes = {}
+    for name, raw in task.trainings:
+        training = training_of(raw, plugins.registry, base)
+        if training.id != name:
+            raise StoreError(f"training {name} reads as {training.id} in a worker: a file it depends on has changed")
+        outcomes[name] = train.run(training, folder / "trainings", plugins.notify, here)
+    for name, raw, metrics in task.passes:
+        wanted = pass_of(raw, plugins.registry, base)
+        if outcomes[wanted.training.id]["status"] != "done":
+            continue
+        try:
+            evaluate.write_part(wanted, metrics, folder, here)
+        except Exception as error:  # one cell's failure must not stop the others
+            outcomes[wanted.training.id] = failed = {
+                "status": "failed",
+                "error": f"measuring: {type(error).__name__}: {error}",
+                "traceback": traceback.format_exc(),
+            }
+            files.write_json(folder / "parts" / f"{name}.failed.json", failed)
+        else:
+            (folder / "parts" / f"{name}.failed.json").unlink(missing_ok=True)
+    return outcomes
+
+
+def _execute(
+    plan: Plan,
+    plugins: Plugins,
+    tasks: list[Task],
+    workers: int,
+    fail_fast: bool,
+    reporter: Reporter,
+    ranks: int,
+) -> None:
+    """Submit every task once the priors it needs are done; stop submitting after a failure if asked to."""
+    waiting, running, stopped = list(tasks), dict[Future, Task](), False
+    pending = {name for task in tasks for name, _ in task.trainings}
+    with _executor(plan, plugins, len(tasks), workers, ranks) as executor:
+        while waiting or running:
+            ready = [task for task in waiting if not task.after & pending]
+            for task in [] if stopped else ready:
+                waiting.remove(task)
+                running[executor.submit(work, task)] = task
+                if running and all(future.done() for future in running):
+                    break  # an in-process executor: report before the next begins
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                task = running.pop(future)
+                outcomes = _outcomes(future, task, plan)
+                pending -= set(outcomes)
+                for name, outcome in outcomes.items():
+                    reporter.ended(plan.training(name), outcome)
+                    stopped = stopped or (fail_fast and outcome["status"] == "failed")
+
+
+def _executor(plan: Plan, plugins: Plugins, tasks: int, workers: int, ranks: int) -> Executor:
+    """Build the executor: the one that was chosen, or an in-process one where a single worker is left."""
+    count = min(workers or _cores(), tasks)
+    if count > 1 and ranks == 1:
+        return plan.execution.build(count)
+    spec = next(entry.spec for entry in plugins.registry.all("executor") if entry.spec.in_process)
+    return spec.load()(spec.config(), 1)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _outcomes(future: Future, task: Task, plan: Plan) -> Mapping[str, Mapping[str, Any]]:
+    """Return how a task's trainings ended; a worker that died is a failure of theirs."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    brief = (
+        "its worker process died (out of memory?)"
+        if isinstance(error, BrokenProcessPool)
+        else f"{type(error).__name__}: {error}"
+    )
+    failed = {"status": "failed", "error": brief, "traceback": "".join(traceback.format_exception(error))}
+    for name, _ in task.trainings:
+        place = TrainingFolder(plan.folder / "trainings" / name)
+        if not place.done:
+            place.end(failed)
+    return {name: failed for name, _ in task.trainings}
+
+
+def remember(plan: Plan, plugins: Plugins) -> None:
+    """Keep in the run folder what it was asked for: the config's text, where it came from, `--set` and `--plugin`."""
+    if not plan.text:
+        return
+    if not (path := plan.folder / "config.toml").exists() or path.read_text() != plan.text:
+        files.write_text(path, plan.text)
+    asked = {
+        "config": str(plan.path.resolve()),
+        "set": list(plan.assignments),
+        "plugins": [str(file) for file in plugins.files],
+    }
+    if files.read_json(plan.folder / "run.json") != asked:
+        files.write_json(plan.folder / "run.json", asked)
+
+
+def _tell_of_other_versions(plan: Plan, reporter: Reporter) -> None:
+    now, seen = provenance.versions(), set()
+    for training in plan.trainings:
+        made = files.read_json(plan.folder / "trainings" / training.id / "training.json") or {}
+        seen |= {
+            (name, version, now[name])
+            for name, version in made.get("versions", {}).items()
+            if now.get(name, version) != version
+        }
+    for name, before, after in sorted(seen):
+        reporter.say(f"note: some trainings here were made with {name} {before}; this is {name} {after}")
+
+
+def draw_figures(
+    data: Any,
+    plugins: Plugins,
+    folder: Path,
+    *,
+    names: Sequence[str] = (),
+    suffix: str = "png",
+    redraw: bool = True,
+) -> tuple[Path, ...]:
+    """Draw the figures whose variables the cube has (or those named), and return their paths."""
+    drawn = []
+    for entry in plugins.registry.all("figure"):
+        spec, path = entry.spec, folder / f"{entry.spec.name}.{suffix}"
+        if (names and spec.name not in names) or not set(spec.needs) <= set(data.variables):
+            continue
+        if redraw or not path.exists():
+            try:
+                figure = resolve(spec.draw)(data)
+            except Exception:  # a figure is not worth losing a run's last lines
+                _logger.exception("figure %s could not be drawn", spec.name)
+                continue
+            if figure is None:
+                continue
+            files.write(path, lambda file, figure=figure: figure.savefig(file, format=suffix))  # type: ignore[misc]
+        drawn.append(path)
+    return tuple(drawn)
+
+
+def _sentences(data: Any, plan: Plan) -> tuple[str, ...]:
+    """Ask the metrics' plugins what was learned."""
+    specs = {metric.spec.name: metric.spec for cell in plan.cells for metric in cell.config.metrics}
+    said = [resolve(spec.sentence)(data) for spec in specs.values() if spec.sentence]
+    return tuple(sentence for sentence in said if sentence)
+
+
+def _thin(plan: Plan) -> None:
+    for training in plan.trainings:
+        place = TrainingFolder(plan.folder / "trainings" / training.id)
+        if place.done:
+            place.thin(plan.keep)
+
+
+def _failures(plan: Plan) -> dict[str, str]:
+    found = {}
+    for wanted in plan.passes:
+        outcome = TrainingFolder(plan.folder / "trainings" / wanted.training.id).outcome or {}
+        failed = (
+            outcome
+            if outcome.get("status") == "failed"
+            else files.read_json(plan.folder / "parts" / f"{wanted.id}.failed.json")
+        )
+        if failed:
+            found[wanted.training.id] = failed["error"]
+    return found

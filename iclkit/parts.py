@@ -1,0 +1,83 @@
+"""Immutable parts: what one pass measured, in one file, written once.
+
+A part is an .npz file: the arrays by name, and `header`, a JSON text with their dims and attributes and with what
+was measured. Readable by numpy alone; nothing in it is ever unpickled.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from attrs import frozen
+
+from iclkit import files
+from iclkit.config import digest
+
+
+@frozen(kw_only=True, eq=False)
+class Part:
+    """A part on disk: its file and its header, which names its pass and the digests of its metrics."""
+
+    path: Path
+    header: Mapping[str, Any]
+
+    def load(self) -> xr.Dataset:
+        """Read the arrays."""
+        with np.load(self.path, allow_pickle=False) as file:
+            variables = {
+                name: (
+                    about["dims"],
+                    file[name].astype(str) if file[name].dtype.kind == "U" else file[name],
+                    about["attrs"],
+                )
+                for name, about in self.header["variables"].items()
+            }
+        made = xr.Dataset(variables)
+        return made.set_coords([name for name, about in self.header["variables"].items() if about["coord"]])
+
+
+class Parts:
+    """All parts of a run folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._parts: dict[str, list[Part]] = {}
+        for path in sorted(folder.glob("*.npz")):
+            with np.load(path, allow_pickle=False) as file:
+                header = json.loads(str(file["header"]))
+            self._parts.setdefault(header["pass"], []).append(Part(path=path, header=header))
+
+    def missing(self, pass_id: str, metrics: Mapping[str, str]) -> list[str]:
+        """Return the names of the metrics that no part of a pass holds."""
+        held = {item for part in self._parts.get(pass_id, ()) for item in part.header["metrics"].items()}
+        return [name for name, wanted in metrics.items() if (name, wanted) not in held]
+
+    def of(self, pass_id: str, metrics: Mapping[str, str]) -> list[tuple[Part, list[str]]]:
+        """Return the parts that hold these metrics of a pass, each with the metrics to take from it."""
+        wanted, found = dict(metrics), []
+        for part in self._parts.get(pass_id, ()):
+            names = [name for name, made in part.header["metrics"].items() if wanted.get(name) == made]
+            if names:
+                found.append((part, names))
+                for name in names:
+                    del wanted[name]
+        return found
+
+
+def write(folder: Path, pass_id: str, metrics: Mapping[str, str], data: xr.Dataset, about: Mapping[str, Any]) -> Path:
+    """Write a part; its name is its pass and the digest of the metrics it holds."""
+    variables = {
+        str(name): {"dims": list(array.dims), "attrs": dict(array.attrs), "coord": name in data.coords}
+        for name, array in data.variables.items()
+    }
+    header = {"pass": pass_id, "metrics": dict(metrics), "variables": variables, **about}
+    arrays = {str(name): np.asarray(array.values) for name, array in data.variables.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind in "OT":
+            arrays[name] = array.astype(np.str_)
+    path = folder / f"{pass_id}-{digest(dict(metrics))}.npz"
+    files.write(path, lambda file: np.savez(file, header=np.array(json.dumps(header)), **arrays))
+    return path

@@ -1,0 +1,178 @@
+"""Predictive distributions, how they are compared, and how predictors are mixed exactly.
+
+Everything is float64 and in nats. A probability of 0 is a log-probability of -inf, never a floor.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from iclkit.protocols import Batch, Predictor
+
+
+@frozen(eq=False)
+class CategoricalDistribution:
+    """The distribution of the next token at every position.
+
+    Parameters
+    ----------
+    log_probs : float64 tensor (B, T, V), natural logarithms that sum to 1 over V in probability.
+
+    """
+
+    log_probs: Tensor
+
+    def log_prob(self, tokens: Tensor) -> Tensor:
+        """Return the log-probability of tokens, int64 (B, T); float64 (B, T)."""
+        return self.log_probs.gather(-1, tokens[..., None]).squeeze(-1)
+
+
+def cross_entropy(p: CategoricalDistribution, q: CategoricalDistribution) -> Tensor:
+    """Return -sum_v p(v) ln q(v), float64 (B, T), nats; inf where p allows what q rules out."""
+    return -_expect(p, q.log_probs)
+
+
+def kl(p: CategoricalDistribution, q: CategoricalDistribution) -> Tensor:
+    """Return D_KL(p, q) = sum_v p(v) ln(p(v) / q(v)), float64 (B, T), nats; inf where p allows what q rules out."""
+    return _expect(p, p.log_probs - q.log_probs)
+
+
+def entropy(p: CategoricalDistribution) -> Tensor:
+    """Return -sum_v p(v) ln p(v), float64 (B, T), nats."""
+    return -_expect(p, p.log_probs)
+
+
+def _expect(p: CategoricalDistribution, values: Tensor) -> Tensor:
+    """Average values (B, T, V) under p, with 0 times anything being 0."""
+    return torch.where(p.log_probs == -torch.inf, 0.0, p.log_probs.exp() * values).sum(-1)
+
+
+class Mixture:
+    """The exact Bayes mixture of predictors: each one's weight is its prior times its running evidence.
+
+    P(x_l | x_<l) = sum_k w_k P_k(x_<l) P_k(x_l | x_<l) / sum_k w_k P_k(x_<l). Parts are visited one after the
+    other and merged in log space, so memory does not grow with their number.
+
+    Parameters
+    ----------
+    parts : called once per evaluation; yields (prior weight, predictor). Weights need not sum to 1.
+
+    """
+
+    def __init__(self, parts: Callable[[], Iterator[tuple[float, Predictor]]]):
+        self._parts = parts
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """Return float64 (B, T); -inf at a token that no part allows, NaN after it."""
+        evidence = torch.tensor(-torch.inf, dtype=torch.float64)
+        for weight, part in self._parts():
+            evidence = torch.logaddexp(evidence, _evidence(weight, part.log_prob(batch)))
+        return evidence.diff(dim=1)  # NaN is -inf minus -inf: no history to condition on
+
+    def distribution(self, batch: Batch) -> CategoricalDistribution | None:
+        """Return the mixed distributions; None if a part has none."""
+        evidence = joint = torch.tensor(-torch.inf, dtype=torch.float64)
+        for weight, part in self._parts():
+            distribution = part.distribution(batch)
+            if distribution is None:
+                return None
+            before = _evidence(weight, distribution.log_prob(batch.tokens))[:, :-1]
+            evidence = torch.logaddexp(evidence, before)
+            dead = (before == -torch.inf)[..., None]
+            part_joint = torch.where(dead, -torch.inf, before[..., None] + distribution.log_probs)
+            joint = torch.logaddexp(joint, part_joint)
+        return CategoricalDistribution(joint - evidence[..., None])
+
+    def posterior(self, batch: Batch) -> Tensor:
+        """Return the weights of the parts given whole sequences, float64 (B, K), rows summing to 1."""
+        evidence = [_evidence(weight, part.log_prob(batch))[:, -1] for weight, part in self._parts()]
+        return torch.stack(evidence, dim=1).softmax(dim=1)
+
+
+def _evidence(weight: float, log_prob: Tensor) -> Tensor:
+    """Return ln(weight) plus the log-probability of the tokens before each position 1 .. T+1: (B, T+1)."""
+    total = log_prob.nan_to_num(nan=0.0, neginf=-torch.inf).cumsum(1)  # after a -inf all is -inf
+    start = torch.zeros_like(total[:, :1])
+    return torch.cat([start, total], dim=1) + torch.tensor(weight, dtype=torch.float64).log()
+
+
+class OneTopic:
+    """An oracle that is told that every sequence comes from one topic, right or wrong."""
+
+    def __init__(self, oracle: Predictor, topics: Any, index: int):
+        self._oracle, self._topics, self._index = oracle, topics[index : index + 1], index
+
+    def _pretend(self, batch: Batch) -> Batch:
+        return batch.replace(topics=self._topics, topic=torch.zeros_like(batch.topic))
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """Return float64 (B, T)."""
+        return self._oracle.log_prob(self._pretend(batch))
+
+    def distribution(self, batch: Batch) -> CategoricalDistribution | None:
+        """Return the topic's distributions."""
+        return self._oracle.distribution(self._pretend(batch))
+
+
+def mixture_over(source: Any, topics: Any, weights: Tensor, chunk: int = 64) -> Mixture:
+    """Return the exact mixture over topics, asked of the source a chunk of topics at a time.
+
+    `weights` is a float64 tensor (K,). A source without a `mixture` of its own is asked for its oracle, one topic
+    after the other.
+    """
+    own = getattr(source, "mixture", None)
+
+    def parts() -> Iterator[tuple[float, Predictor]]:
+        if own is None:
+            oracle = source.oracle()
+            for k in range(len(topics)):
+                yield float(weights[k]), OneTopic(oracle, topics, k)
+        else:
+            for start in range(0, len(topics), chunk):
+                piece = slice(start, start + chunk)
+                yield float(weights[piece].sum()), own(topics[piece], weights[piece])
+
+    return Mixture(parts)
+
+
+class Uniform:
+    """The predictor that knows nothing but the vocabulary."""
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """Return -ln V everywhere, float64 (B, T)."""
+        return torch.full(batch.tokens.shape, -math.log(self.size), dtype=torch.float64)
+
+    def distribution(self, batch: Batch) -> CategoricalDistribution:
+        """Return the uniform distribution everywhere."""
+        shape = (*batch.tokens.shape, self.size)
+        return CategoricalDistribution(torch.full(shape, -math.log(self.size), dtype=torch.float64))
+
+
+class Memo:
+    """A predictor that computes what it is asked of one batch once."""
+
+    def __init__(self, predictor: Predictor):
+        self._predictor = predictor
+        self._known: dict[str, Any] = {}
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """Return the predictor's answer for the batch this memo belongs to."""
+        if "log_prob" not in self._known:
+            distribution = self.distribution(batch)
+            self._known["log_prob"] = (
+                self._predictor.log_prob(batch) if distribution is None else distribution.log_prob(batch.tokens)
+            )
+        return self._known["log_prob"]
+
+    def distribution(self, batch: Batch) -> CategoricalDistribution | None:
+        """Return the predictor's answer for the batch this memo belongs to."""
+        if "distribution" not in self._known:
+            self._known["distribution"] = self._predictor.distribution(batch)
+        return self._known["distribution"]

@@ -1,0 +1,295 @@
+"""What components promise each other: shapes, dtypes, units, errors.
+
+Positions are 1-based: position l predicts token x_l from x_1 .. x_{l-1}. A tensor with T entries along its
+position axis holds l = 1 .. T. All losses and log-probabilities are natural logarithms, in nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
+
+from attrs import evolve, field, frozen
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    import xarray as xr
+    from torch import Tensor
+
+    from iclkit.keys import Key
+    from iclkit.predictors import CategoricalDistribution
+
+Reference = Literal["oracle", "mixture", "population"]
+
+
+class Topics(Protocol):
+    """Some topics of a source: opaque but for their count, their numbers, slicing and device."""
+
+    numbers: Tensor
+    """int64 tensor (K,), the topics' numbers."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def __getitem__(self, index: slice | Tensor) -> Self:
+        """Select by a slice or an int64 tensor."""
+        ...
+
+
+@frozen(kw_only=True, eq=False)
+class Batch:
+    """Some sequences with their topics, all of one length.
+
+    Parameters
+    ----------
+    tokens : int64 tensor (B, T), or float64 tensor (B, T, D) for real tokens.
+    mask : bool tensor (B, T), True where a position is scored.
+    topics : the distinct topics these sequences come from.
+    topic : int64 tensor (B,), the index into `topics` of each sequence's topic.
+    number : int64 tensor (B,), the sequences' numbers within their topics.
+
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    topics: Any
+    topic: Tensor
+    number: Tensor
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def length(self) -> int:
+        """T, the number of tokens of each sequence."""
+        return self.tokens.shape[1]
+
+    def replace(self, **changes: Any) -> Batch:
+        """Return a batch with some parts replaced."""
+        return evolve(self, **changes)
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """Anything that predicts: a trained model, an exact reference, a naive baseline."""
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """Return the log-probability of each token given those before it, float64 tensor (B, T).
+
+        -inf where the predictor rules the token out; undefined (any value) after that.
+        """
+        ...
+
+    def distribution(self, batch: Batch) -> CategoricalDistribution | None:
+        """Return the distributions of each token given those before it, or None where there is no closed form."""
+        ...
+
+
+@frozen(kw_only=True, eq=False)
+class Exact:
+    """An exact expectation, by position.
+
+    Parameters
+    ----------
+    values : float64 array (T,), nats; NaN from the position on that could not be computed.
+    method : closed-form, belief-enumeration, mixed-state-matrix or monte-carlo.
+    error : float64 array (T,), a bound on the error, or the standard error of a monte-carlo value.
+
+    """
+
+    values: np.ndarray
+    method: str
+    error: np.ndarray
+
+
+class Source(Protocol):
+    """A distribution over topics and, for each topic, over sequences, which knows its own truth.
+
+    Listed families are asked only for the numbers 1 .. n that their facts list; drawn families for any positive
+    number below 2**62. Only `topics`, `sample` and `oracle` are required. Where `mixture` is missing the core
+    merges `oracle` over the topics, exactly and one topic at a time; where the topics are listed the population
+    is the mixture over all of them.
+    """
+
+    def topics(self, numbers: Tensor, key: Key) -> Topics:
+        """Make the topics of these numbers (int64 tensor (K,)); `key` has one state per topic."""
+        ...
+
+    def sample(
+        self, topics: Topics, topic: Tensor, number: Tensor, length: int, key: Key
+    ) -> tuple[Tensor, Tensor | None]:
+        """Sample one sequence per entry of `topic` (index into topics, int64 (B,)) and `number` (int64 (B,)).
+
+        `key` has one state per sequence. Returns tokens (B, length), or (B, length, D) for reals, and the mask of
+        scored positions, bool (B, length), None for all. A longer sequence begins with the shorter one.
+        """
+        ...
+
+    def oracle(self) -> Predictor:
+        """Return the predictor that knows each sequence's topic."""
+        ...
+
+    def mixture(self, topics: Topics, weights: Tensor) -> Predictor | None:
+        """Return the exact predictor that knows these topics and their weights, and infers which it is in.
+
+        `weights` is a float64 tensor (K,) of any positive sum; the core asks for chunks of topics and merges them.
+        """
+        ...
+
+    def population(self) -> Predictor | None:
+        """Return the exact predictor that knows only P_W; None where there is none (drawn families)."""
+        ...
+
+    def optimum(self, reference: Reference, topics: Topics | None, weights: Tensor | None, length: int) -> Exact | None:
+        """Return the exact expected loss of a reference on its own law at l = 1 .. length; None if unknown.
+
+        `topics` and `weights` (summing to 1) define the law for mixture and for oracle; for population, and for
+        oracle on fresh topics of a drawn family, they are None.
+        """
+        ...
+
+
+@frozen(kw_only=True, eq=False)
+class Snapshot:
+    """A model at a moment of its training.
+
+    Parameters
+    ----------
+    step : how many updates were made.
+    tokens_seen : how many tokens were trained on, repeats counted.
+    weights : the state dict, CPU tensors.
+    history : what was recorded up to now; arrays whose first axis is that of "step" (int64 array (R,)), among
+        them "loss", float32 array (R, T): the batch's mean loss by position before the update of that step.
+
+    """
+
+    step: int
+    tokens_seen: int
+    weights: Mapping[str, Tensor]
+    history: Mapping[str, np.ndarray]
+
+
+class TrainingData(Protocol):
+    """The training sequences of a cell; nothing that is held out can be reached through it."""
+
+    def batch(self, step: int, size: int, rows: slice = slice(None)) -> Batch:
+        """Return rows of the batch of a step (0-based); `size` is the global batch size."""
+        ...
+
+    def all(self, chunk: int) -> Iterator[Batch]:
+        """Iterate over all sequences in chunks (finite data only)."""
+        ...
+
+    def subset(self, topics: int | None = None, sequences: int | None = None) -> TrainingData:
+        """Return the data of the first topics and sequences only."""
+        ...
+
+
+class Job(Protocol):
+    """All a trainer gets: a model, its data, and a place to save its state."""
+
+    module: torch.nn.Module
+    start: Mapping[str, Tensor] | None
+    data: TrainingData
+    length: int
+
+    def loss(self, module: torch.nn.Module, batch: Batch) -> Tensor:
+        """Return the loss of each token, float32 tensor (B, T), differentiable; 0 where the mask is False."""
+        ...
+
+    def restore(self) -> tuple[int, Mapping[str, Tensor]] | None:
+        """Return the last saved (step, state), or None."""
+        ...
+
+    def save(self, step: int, state: Mapping[str, Tensor]) -> None:
+        """Save the state at a step, atomically, replacing the one before."""
+        ...
+
+    def seed(self, step: int) -> None:
+        """Seed torch for what a module draws itself (dropout) in the update that follows `step` updates."""
+        ...
+
+    def progress(self, step: int, steps: int, loss: float) -> None:
+        """Report progress; cheap, may be called at every step."""
+        ...
+
+
+class Trainer(Protocol):
+    """Decides how to step."""
+
+    def fit(self, job: Job) -> Iterator[Snapshot]:
+        """Train, yielding snapshots in order, the last step's included.
+
+        The core saves what is yielded. A trainer saves its own state with `job.save` after a yield, so that a
+        killed training continues bit for bit. Raises TrainingDiverged where the loss is not finite.
+        """
+        ...
+
+
+@frozen(kw_only=True, eq=False)
+class ScoredBatch(Batch):
+    """A batch of one split with everything that predicts it; what each computes is computed once.
+
+    Parameters
+    ----------
+    split : train, sequences, topics, holdout-sequences or holdout-topics.
+    references : the exact references by name, as Predictors.
+    optimum : the name of the reference that is the optimum on this split; None if none exists.
+    lawful : whether the optimum is the true law of the next token given the prefix (all splits but train).
+    model : the model of the snapshot being measured; None in `score_references`.
+
+    """
+
+    split: str
+    references: Mapping[str, Predictor]
+    optimum: str | None
+    lawful: bool
+    model: Any = None
+
+
+@frozen(kw_only=True, eq=False)
+class MeasuredCell:
+    """What `finish` gets once the pass is over.
+
+    Parameters
+    ----------
+    data : Dataset of what `score` and `score_references` gave, reduced, with standard errors.
+    source : the built source.
+    splits : names of the splits, in order.
+    references : for each split the names of its references.
+    optimum : for each split the name of its optimum, or None.
+    laws : for each split the (reference, topics, weights) for which `source.optimum` is to be asked.
+    length : T of the evaluation.
+    history : the training's record.
+
+    """
+
+    data: xr.Dataset
+    source: Any
+    splits: tuple[str, ...]
+    references: Mapping[str, tuple[str, ...]]
+    optimum: Mapping[str, str | None]
+    laws: Mapping[str, tuple[tuple[str, Any, Any], ...]]
+    length: int
+    history: Mapping[str, np.ndarray] = field(factory=dict)
+
+
+class Metric(Protocol):
+    """Measures. All three methods are optional; a metric has at least one."""
+
+    def score(self, batch: ScoredBatch) -> Mapping[str, Tensor]:
+        """Return one value per sequence for a snapshot's model: {variable: float64 tensor (B, ...)}.
+
+        NaN marks a value that is undefined; the core averages the others and their standard error in float64.
+        """
+        ...
+
+    def score_references(self, batch: ScoredBatch) -> Mapping[str, Tensor]:
+        """Like `score`, for variables without a step: called once per chunk, before any model."""
+        ...
+
+    def finish(self, cell: MeasuredCell) -> xr.Dataset:
+        """Make what needs everything reduced. Raises NotApplicable where it has no meaning."""
+        ...

@@ -1,0 +1,138 @@
+"""The `[sweep]` table -> axes -> cells. Each axis is a dimension of the cube.
+
+`"data.topics" = [1, 2]` varies one key; `name = { zip = { ... } }` varies keys together; `[sweep.name.choices]`
+gives labelled patches.
+"""
+
+import itertools
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from attrs import evolve, frozen
+
+from iclkit.config import TABLES, merge, patch
+from iclkit.errors import ConfigError, Problem
+
+Label = int | float | str | bool
+
+
+@frozen(kw_only=True)
+class Axis:
+    """One dimension of a sweep.
+
+    Parameters
+    ----------
+    dim : its name in the cube.
+    labels : its coordinate, one per entry.
+    patches : for each entry the changes to the config's tables.
+    companions : further coordinates along it, by path, for keys that move together.
+
+    """
+
+    dim: str
+    labels: tuple[Label, ...]
+    patches: tuple[Mapping[str, Any], ...]
+    companions: Mapping[str, tuple[Label, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def axes(table: Any, reserved: Collection[str]) -> tuple[Axis, ...]:
+    """Read the sweep table; raises ConfigError with every problem.
+
+    `reserved` are the names a dimension may not take: an axis whose last word is among them, or is another axis'
+    too, is called by its whole path joined with `_`.
+    """
+    if not isinstance(table, Mapping):
+        raise ConfigError([Problem("sweep", "expected a table such as [sweep] seed = [0, 1]")])
+    made: list[Axis] = []
+    problems: list[Problem] = []
+    for name, value in table.items():
+        path = f'sweep."{name}"' if "." in name else f"sweep.{name}"
+        try:
+            made.append(_axis(name, value))
+        except ValueError as error:
+            problems.append(Problem(path, str(error)))
+    if problems:
+        raise ConfigError(problems)
+    return _named(made, reserved)
+
+
+def _axis(name: str, value: Any) -> Axis:
+    if isinstance(value, list):
+        if not value:
+            raise ValueError("an axis needs at least one value")
+        return Axis(dim=name, labels=_labels(value), patches=tuple(_patch(name, item) for item in value))
+    if isinstance(value, Mapping) and set(value) == {"zip"} and isinstance(value["zip"], Mapping) and value["zip"]:
+        return _zipped(name, value["zip"])
+    if (
+        isinstance(value, Mapping)
+        and set(value) == {"choices"}
+        and isinstance(value["choices"], Mapping)
+        and value["choices"]
+    ):
+        choices = value["choices"]
+        wrong = [label for label, changes in choices.items() if not isinstance(changes, Mapping)]
+        if wrong:
+            raise ValueError(f"choice {wrong[0]} must be a table of changes, such as {{ model = {{ layers = 1 }} }}")
+        return Axis(dim=name, labels=tuple(choices), patches=tuple(choices.values()))
+    raise ValueError("expected a list of values, { zip = { path = [...], ... } } or { choices = { label = {...} } }")
+
+
+def _zipped(name: str, columns: Mapping[str, Any]) -> Axis:
+    lengths = {path: len(column) if isinstance(column, list) else 0 for path, column in columns.items()}
+    if 0 in lengths.values() or len(set(lengths.values())) > 1:
+        counts = ", ".join(f"{path} has {count}" for path, count in lengths.items())
+        raise ValueError(f"keys that move together need lists of one length; {counts}")
+    rows = list(zip(*columns.values(), strict=True))
+    patches: list[Mapping[str, Any]] = []
+    for row in rows:
+        changes: dict[str, Any] = {}
+        for path, item in zip(columns, row, strict=True):
+            changes = merge(changes, _patch(path, item))
+        patches.append(changes)
+    labels = tuple(", ".join(f"{_last(path)}={item}" for path, item in zip(columns, row, strict=True)) for row in rows)
+    companions = {path: _labels(column) for path, column in columns.items()}
+    return Axis(dim=name, labels=labels, patches=tuple(patches), companions=companions)
+
+
+def _patch(path: str, value: Any) -> Mapping[str, Any]:
+    if path.partition(".")[0] not in TABLES:
+        raise ValueError(f"{path} is no key of a config; tables: {', '.join(TABLES)}")
+    return patch({}, path, value)
+
+
+def _labels(values: list[Any]) -> tuple[Label, ...]:
+    """Numbers as they are, "fresh" as infinity, anything else as text."""
+    made = [float("inf") if value == "fresh" else value for value in values]
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in made)
+    labels = tuple(made) if numeric else tuple(map(str, made))
+    if len(set(labels)) < len(labels):
+        raise ValueError("the same value stands twice")
+    return labels
+
+
+def _named(made: list[Axis], reserved: Collection[str]) -> tuple[Axis, ...]:
+    short = [_last(axis.dim) for axis in made]
+    named = []
+    for axis, name in zip(made, short, strict=True):
+        clash = name in reserved or short.count(name) > 1
+        named.append(evolve(axis, dim=axis.dim.replace(".", "_") if clash else name))
+    doubled = [axis.dim for axis in named if axis.dim in reserved]
+    if doubled:
+        raise ConfigError([Problem(f"sweep.{doubled[0]}", "this name is taken by a dimension or variable of the cube")])
+    return tuple(named)
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def combinations(raw: Mapping[str, Any], made: tuple[Axis, ...]) -> Iterator[tuple[tuple[int, ...], dict[str, Any]]]:
+    """Iterate over (index along every axis, patched tables), the last axis fastest."""
+    for index in itertools.product(*(range(len(axis)) for axis in made)):
+        cell = dict(raw)
+        for axis, place in zip(made, index, strict=True):
+            cell = merge(cell, axis.patches[place])
+        yield index, cell

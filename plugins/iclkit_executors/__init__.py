@@ -1,0 +1,1 @@
+"""Built-in executors: in this process, or worker processes on this machine."""

@@ -1,0 +1,1 @@
+"""Built-in metrics: the loss and its floors."""

@@ -1,0 +1,102 @@
+"""The in-context loss, and how far it is from what is possible."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from iclkit.api import MeasuredCell, ScoredBatch, cross_entropy, kl
+
+
+class Loss:
+    """Loss, floor, optimum, excess, regret and impossible share, nats per token, by split and position.
+
+    Where the oracle has a distribution and tokens are fresh (all splits but train), losses and floors average the
+    next token under the true conditional instead of taking the realised one, and the excess over a reference that
+    is the true law given the prefix is the mean D_KL(reference, model) at the sampled prefixes: the same
+    expectations with far less noise.
+    """
+
+    def __init__(self, config: Any):
+        del config
+
+    def score(self, batch: ScoredBatch) -> Mapping[str, Tensor]:
+        """Return loss, excess and regret of a snapshot's model, float64 (B, T)."""
+        scores = {"loss": _loss(batch, batch.model)}
+        if batch.optimum is not None:
+            scores["excess"] = _above(batch, batch.references[batch.optimum])
+        if "oracle" in batch.references:
+            scores["regret"] = _above(batch, batch.references["oracle"])
+        return scores
+
+    def score_references(self, batch: ScoredBatch) -> Mapping[str, Tensor]:
+        """Return the floors, float64 (B, R, T), NaN where a reference rules a sequence out, and where it does."""
+        if not batch.references:
+            return {}
+        floors = torch.stack([_loss(batch, reference) for reference in batch.references.values()], dim=1)
+        possible = floors.isfinite()
+        return {"floor": floors.where(possible, torch.nan), "impossible": (~possible).double()}
+
+    def finish(self, cell: MeasuredCell) -> xr.Dataset:
+        """Add the exact expectations, and say what excess was measured from and how."""
+        names = list(dict.fromkeys(name for split in cell.splits for name in cell.references[split]))
+        shape = len(names), len(cell.splits), cell.length
+        values, errors = np.full(shape, np.nan), np.full(shape, np.nan)
+        methods: dict[str, str] = {}
+        ask = getattr(cell.source, "optimum", None)
+        for place, split in enumerate(cell.splits):
+            for name, asked, topics, weights in cell.laws[split] if ask else ():
+                exact = ask(asked, topics, weights, cell.length)
+                if exact is not None:
+                    values[names.index(name), place] = exact.values
+                    errors[names.index(name), place] = exact.error
+                    methods[name] = exact.method
+        dims = "reference", "split", "position"
+        return xr.Dataset(
+            {
+                "optimum": (dims, values, {"method": ", ".join(f"{k}: {v}" for k, v in methods.items())}),
+                "optimum_error": (dims, errors),
+                "excess_kind": ("split", [_kind(cell, split) for split in cell.splits]),
+                "excess_reference": ("split", [cell.optimum[split] or "" for split in cell.splits]),
+            },
+            coords={
+                "reference": names,
+                "split": list(cell.splits),
+                "position": np.arange(1, cell.length + 1),
+            },
+        )
+
+
+def _loss(batch: ScoredBatch, predictor: Any) -> Tensor:
+    """Return a predictor's loss, averaged over the next token where the truth is known, else realised."""
+    truth = _truth(batch)
+    distribution = None if truth is None else predictor.distribution(batch)
+    if truth is None or distribution is None:
+        return -predictor.log_prob(batch)
+    return cross_entropy(truth, distribution)
+
+
+def _above(batch: ScoredBatch, reference: Any) -> Tensor:
+    """Return the model's loss above a reference: D_KL(reference, model) where lawful, else the paired difference."""
+    if batch.lawful:
+        lower, upper = reference.distribution(batch), batch.model.distribution(batch)
+        if lower is not None and upper is not None:
+            return kl(lower, upper)
+    difference = reference.log_prob(batch) - batch.model.log_prob(batch)
+    return difference.where(difference.isfinite(), torch.nan)
+
+
+def _truth(batch: ScoredBatch) -> Any:
+    """Return the oracle's distribution where averaging under it is right."""
+    if not batch.lawful or "oracle" not in batch.references:
+        return None
+    return batch.references["oracle"].distribution(batch)
+
+
+def _kind(cell: MeasuredCell, split: str) -> str:
+    if cell.optimum[split] is None:
+        return "none: this source has no exact optimum for the split"
+    return "paired difference on realised tokens" if split == "train" else "mean KL divergence from the reference"

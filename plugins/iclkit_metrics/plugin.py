@@ -1,0 +1,44 @@
+"""The built-in metrics."""
+
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from iclkit.api import MetricSpec, Variable, hookimpl
+
+_POSITIONS = ("step", "split", "position")
+_REFERENCES = ("reference", "split", "position")
+
+
+@frozen(kw_only=True)
+class Loss:
+    """No settings: the loss is what it is."""
+
+
+@hookimpl
+def iclkit_metrics() -> Iterator[MetricSpec]:
+    """Yield the built-in metrics."""
+    yield MetricSpec(
+        name="loss",
+        summary="The loss at every position, its floor and optimum, and the model's excess over them.",
+        config=Loss,
+        build="iclkit_metrics.loss:Loss",
+        variables=(
+            Variable(name="loss", dims=_POSITIONS, long_name="negative log-likelihood per token"),
+            Variable(name="excess", dims=_POSITIONS, long_name="loss above the optimum of the split"),
+            Variable(name="regret", dims=_POSITIONS, long_name="loss above the oracle"),
+            Variable(name="floor", dims=_REFERENCES, long_name="loss of an exact reference on the same tokens"),
+            Variable(
+                name="impossible",
+                dims=_REFERENCES,
+                long_name="share of sequences that a reference rules out",
+                units="1",
+            ),
+            Variable(name="optimum", dims=_REFERENCES, long_name="exact expected loss of a reference"),
+            Variable(name="optimum_error", dims=_REFERENCES, long_name="bound on the error of optimum"),
+            Variable(name="excess_kind", dims=("split",), long_name="how excess was measured", units=""),
+            Variable(name="excess_reference", dims=("split",), long_name="what excess is measured from", units=""),
+        ),
+        sentence="iclkit_metrics.loss_sentence:sentence",
+        default=True,
+    )

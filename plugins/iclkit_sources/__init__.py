@@ -1,0 +1,1 @@
+"""The built-in sources: coins, hidden Markov models, mixtures of sources."""

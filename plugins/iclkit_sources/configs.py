@@ -1,0 +1,141 @@
+"""The keys of the sources with a kind of their own, and what can be said of them without building them."""
+
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from iclkit.api import Categorical, Drawn, Facts, Listed, option
+from iclkit_sources import zoo
+from iclkit_sources.checks import Problem, matrix_problems, normalised, start_problems, weight_problems
+from iclkit_sources.zoo import Process
+
+
+@frozen(kw_only=True)
+class Coins:
+    """Biased coins: given ones, or drawn from a Beta prior (uniform if nothing is said).
+
+    A bias is the probability of token 1. (The `coin(p)` of arXiv 2505.18373 has Pr(0) = p.)
+    """
+
+    biases: tuple[float, ...] | None = option(
+        "probabilities of token 1, one per coin; without them biases are drawn from Beta(alpha, beta)",
+        default=None,
+        at_least=0,
+        at_most=1,
+    )
+    weights: tuple[float, ...] | None = option(
+        "weights of the given coins, of any sum; equal if absent", default=None, above=0
+    )
+    alpha: float | None = option("first parameter of the Beta prior; 1 if absent", default=None, above=0)
+    beta: float | None = option("second parameter of the Beta prior; 1 if absent", default=None, above=0)
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what single fields cannot know."""
+        if self.biases is None:
+            if self.weights is not None:
+                yield "weights", "belong to given coins; give biases too, or leave them out"
+            return
+        if not self.biases:
+            yield "biases", "needs at least one coin"
+        for key in ("alpha", "beta"):
+            if getattr(self, key) is not None:
+                yield key, "belongs to a Beta prior; leave it out where biases are given"
+        yield from weight_problems(self.weights, len(self.biases), "biases")
+
+    def prior(self) -> tuple[float, float]:
+        """Return (alpha, beta) of the Beta prior."""
+        return (1.0 if self.alpha is None else self.alpha, 1.0 if self.beta is None else self.beta)
+
+
+def coins_facts(config: Coins) -> Facts:
+    """Given coins are listed, others drawn; every reference exists."""
+    if config.biases is None:
+        return Facts(space=Categorical(2), topics=Drawn())
+    return Facts(space=Categorical(2), topics=Listed(weights=normalised(config.weights, len(config.biases))))
+
+
+@frozen(kw_only=True)
+class Hmm:
+    """A hidden Markov model given by its labelled transition matrices."""
+
+    matrices: tuple[tuple[tuple[float, ...], ...], ...] = option(
+        "matrices[x][i][j] = Pr(token x, next state j | state i)", at_least=0, at_most=1
+    )
+    start: tuple[float, ...] | None = option(
+        "distribution of the first state; stationary if absent", default=None, at_least=0, at_most=1
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what single fields cannot know."""
+        problems = list(matrix_problems(self.matrices))
+        yield from problems or start_problems(self.start, self.matrices)
+
+    def process(self) -> Process:
+        """Return the process."""
+        return Process(self.matrices, self.start)
+
+
+@frozen(kw_only=True)
+class GoldenMean:
+    """The Golden Mean process: no two 1s in a row (arXiv 2505.18373)."""
+
+    p: float = option("probability of 1 where it is allowed", default=0.5, at_least=0, at_most=1)
+
+    def process(self) -> Process:
+        """Return the process."""
+        return zoo.golden_mean(self.p)
+
+
+@frozen(kw_only=True)
+class Even:
+    """The Even process: runs of 1s have even length (arXiv 2505.18373)."""
+
+    p: float = option("probability that a run of 1s goes on", default=0.5, at_least=0, at_most=1)
+
+    def process(self) -> Process:
+        """Return the process."""
+        return zoo.even(self.p)
+
+
+@frozen(kw_only=True)
+class Mess3:
+    """The Mess3 process: three noisy states, uncountably many beliefs."""
+
+    x: float = option("probability of each change of state", default=0.15, at_least=0, at_most=0.5)
+    a: float = option("probability that the token shows the state", default=0.6, at_least=0, at_most=1)
+
+    def process(self) -> Process:
+        """Return the process."""
+        return zoo.mess3(self.x, self.a)
+
+
+def process_facts(config: Hmm | GoldenMean | Even | Mess3) -> Facts:
+    """One process is one listed topic."""
+    size = len(config.process().matrices)
+    return Facts(space=Categorical(size), topics=Listed(weights=(1.0,)))
+
+
+@frozen(kw_only=True)
+class MrName:
+    """The name mixture (arXiv 2505.18373): authors who share all words but the name after "Mr.".
+
+    Tokens: 0 Mr., 1 Something, 2 Blah, 3 + k the name of author k. Each author is a topic.
+    """
+
+    p: float = option("probability of the other filler word after a filler", default=0.4, at_least=0, at_most=1)
+    q: float = option("probability of Mr. after a filler word", default=0.25, at_least=0, at_most=1)
+    names: int = option("number of names, one topic each", default=2, at_least=1)
+    weights: tuple[float, ...] | None = option(
+        "weights of the names, of any sum; equal if absent", default=None, above=0
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what single fields cannot know."""
+        if self.p + self.q > 1:
+            yield "p", f"p + q must be at most 1, not {self.p + self.q:.12g}"
+        yield from weight_problems(self.weights, self.names, "names")
+
+
+def mr_name_facts(config: MrName) -> Facts:
+    """The names are listed."""
+    return Facts(space=Categorical(3 + config.names), topics=Listed(weights=normalised(config.weights, config.names)))

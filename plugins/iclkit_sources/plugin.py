@@ -1,0 +1,47 @@
+"""The built-in sources. Light: what computes is imported when a source is built."""
+
+from collections.abc import Iterator
+
+from iclkit.api import SourceSpec, hookimpl
+from iclkit_sources import configs, mixture_config
+
+_PROCESSES = (
+    ("hmm", "A hidden Markov model given by labelled transition matrices.", configs.Hmm),
+    ("golden-mean", "Golden Mean: no two 1s in a row; Markov of order 1.", configs.GoldenMean),
+    ("even", "Even: runs of 1s have even length; of infinite Markov order.", configs.Even),
+    ("mess3", "Mess3: three noisy states with a fractal of beliefs.", configs.Mess3),
+)
+
+
+@hookimpl
+def iclkit_sources() -> Iterator[SourceSpec]:
+    """Yield the sources."""
+    yield SourceSpec(
+        name="coins",
+        summary="Biased coins: given ones, or drawn from a Beta prior.",
+        config=configs.Coins,
+        build="iclkit_sources.coins:build",
+        facts=configs.coins_facts,
+    )
+    for name, summary, config in _PROCESSES:
+        yield SourceSpec(
+            name=name,
+            summary=summary,
+            config=config,
+            build="iclkit_sources.hidden_markov:build_process",
+            facts=configs.process_facts,
+        )
+    yield SourceSpec(
+        name="mr-name",
+        summary="Authors who differ only in the name after Mr.: induction in context.",
+        config=configs.MrName,
+        build="iclkit_sources.hidden_markov:build_mr_name",
+        facts=configs.mr_name_facts,
+    )
+    yield SourceSpec(
+        name="mixture",
+        summary="A mixture of sources, each with its own weight and vocabulary map; may be nested.",
+        config=mixture_config.Mixture,
+        build="iclkit_sources.mixture:build",
+        facts=mixture_config.mixture_facts,
+    )

@@ -1,0 +1,1 @@
+"""Built-in trainers: gradient descent through accelerate."""

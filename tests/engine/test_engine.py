@@ -1,0 +1,277 @@
+"""The engine end to end on tiny trainings: nothing is done twice, nothing is lost, everything is the same again."""
+
+import json
+import shutil
+import threading
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from iclkit import engine, evaluate, plugins, train
+from iclkit.cube import final, open_cube
+from iclkit.errors import RunFailures, StoreError
+from iclkit.parts import Parts
+
+COSTS = ["wall_time", "peak_memory", "tokens_per_second", "prior_cost"]
+
+
+def assert_same_cube(a, b):
+    """Equal bit for bit, costs aside."""
+    xr.testing.assert_identical(
+        open_cube(a).load().drop_vars(COSTS).drop_attrs(deep=False),
+        open_cube(b).load().drop_vars(COSTS).drop_attrs(deep=False),
+    )
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Count trainings and passes."""
+    counts = {"trainings": 0, "passes": []}
+    fit, measure = train.TrainingJob.__init__, evaluate.measure
+
+    def counting_init(self, *args):
+        counts["trainings"] += 1
+        fit(self, *args)
+
+    def counting_measure(wanted, metrics, *args):
+        counts["passes"].append(tuple(metrics))
+        return measure(wanted, metrics, *args)
+
+    monkeypatch.setattr(train.TrainingJob, "__init__", counting_init)
+    monkeypatch.setattr(evaluate, "measure", counting_measure)
+    return counts
+
+
+def test_a_finished_run_is_a_no_op(tiny, planned, found, counted):
+    made = planned(tiny)
+    first = engine.run(made, found)
+    before = {path: path.stat().st_mtime_ns for path in made.folder.rglob("*") if path.name != ".lock"}
+    second = engine.run(planned(tiny), found)
+    assert first.worked
+    assert not second.worked
+    assert counted == {"trainings": 1, "passes": [("loss",)]}
+    assert before == {path: path.stat().st_mtime_ns for path in made.folder.rglob("*") if path.name != ".lock"}
+
+
+def test_two_runs_of_one_config_are_bit_identical(tiny, planned, found):
+    tiny["sweep"] = {"data.topics": [2, "fresh"]}
+    for out in ("a", "b"):
+        engine.run(planned(tiny, out), found).check()
+    assert_same_cube(planned(tiny, "a").folder, planned(tiny, "b").folder)
+
+
+def test_two_worker_processes_make_the_same_cube_as_one(tiny, planned, found):
+    tiny["sweep"] = {"seed": [0, 1], "data.topics": [1, 2]}
+    engine.run(planned(tiny, "one"), found).check()
+    tiny["execution"] = {"kind": "processes", "workers": 2}
+    engine.run(planned(tiny, "two"), found).check()
+    assert_same_cube(planned(tiny, "one").folder, planned(tiny, "two").folder)
+
+
+def test_cells_of_more_topics_begin_with_the_same_topics(found, planned, tiny):
+    tiny |= {"source": {"kind": "coins", "alpha": 1.0, "beta": 1.0}, "sweep": {"data.topics": [2, 4]}}
+    small, large = (
+        train.TrainingJob(training, train.TrainingFolder(planned(tiny).folder), None, evaluate.World()).data.family
+        for training in planned(tiny).trainings
+    )
+    assert (small.topics.numbers == large.topics.numbers[:2]).all()
+    tokens = []
+    for family, training in zip((small, large), planned(tiny).trainings, strict=True):
+        source = training.config.source.build()
+        batch = evaluate.TrainingSequences(training.config, source)
+        units = batch._sampler.batch(*(np_to_torch(values) for values in ([0, 1], [1, 1])))
+        tokens.append(units.tokens)
+        assert family is not None
+    assert (tokens[0] == tokens[1]).all()
+
+
+def np_to_torch(values):
+    import torch
+
+    return torch.tensor(values)
+
+
+def test_adding_an_axis_value_trains_only_what_is_new(tiny, planned, found, counted):
+    tiny["sweep"] = {"data.topics": [1, 2]}
+    engine.run(planned(tiny), found)
+    tiny["sweep"] = {"data.topics": [1, 2, 3]}
+    engine.run(planned(tiny), found)
+    assert counted["trainings"] == 3
+    assert open_cube(planned(tiny).folder).sizes["topics"] == 3
+
+
+def test_a_sweep_over_evaluation_length_trains_once(tiny, planned, found, counted):
+    tiny["sweep"] = {"evaluation.length": [4, 8]}
+    engine.run(planned(tiny), found)
+    assert counted["trainings"] == 1
+    assert len(counted["passes"]) == 2
+    data = open_cube(planned(tiny).folder).load()
+    assert np.isnan(data["loss"].sel(length=4, position=slice(5, 8))).all()
+    assert np.isfinite(data["loss"].sel(length=8, split="topics")).all()
+
+
+SURPRISE = '''
+from attrs import frozen
+from iclkit.api import MetricSpec, Variable, hookimpl
+
+@frozen(kw_only=True)
+class NoSettings:
+    pass
+
+class Surprise:
+    def __init__(self, config):
+        pass
+
+    def score(self, batch):
+        return {"surprise": -batch.model.log_prob(batch).min(dim=1).values}
+
+@hookimpl
+def iclkit_metrics():
+    yield MetricSpec(
+        name="surprise", summary="The largest loss of a sequence.", config=NoSettings, build="surprise_metric:Surprise",
+        variables=(Variable(name="surprise", dims=("step", "split"), long_name="largest loss of a sequence"),),
+    )
+'''
+
+
+def test_adding_a_metric_measures_it_alone_and_leaves_old_parts_untouched(tiny, planned, found, counted, tmp_path):
+    engine.run(planned(tiny), found)
+    parts = Parts(planned(tiny).folder / "parts")
+    (old,) = parts.folder.glob("*.npz")
+    before = old.read_bytes(), old.stat().st_mtime_ns
+    (tmp_path / "surprise_metric.py").write_text(SURPRISE)
+    with_surprise = plugins.load([tmp_path / "surprise_metric.py"])
+    tiny["metrics"] = [{"kind": "loss"}, {"kind": "surprise"}, {"kind": "surprise", "name": "again"}]
+    from iclkit import plan
+
+    made = plan.load(None, tiny, with_surprise, out=tmp_path / "run")
+    engine.run(made, with_surprise).check()
+    assert counted == {"trainings": 1, "passes": [("loss",), ("surprise", "again")]}
+    assert (old.read_bytes(), old.stat().st_mtime_ns) == before
+    data = open_cube(made.folder).load()
+    assert data["surprise"].dims == ("seed", "step", "split")
+    np.testing.assert_array_equal(data["surprise"], data["again_surprise"])
+    assert (data["surprise"] > 0).all()
+    assert (data["surprise_se"] > 0).all()
+
+
+FRAGILE = '''
+from attrs import frozen
+from iclkit.api import TrainerSpec, hookimpl, option
+
+@frozen(kw_only=True)
+class Config:
+    fail: bool = option("whether to fail", default=False)
+
+class Fragile:
+    def __init__(self, config):
+        self.config = config
+
+    def fit(self, job):
+        from iclkit.api import Snapshot
+        weights = {name: value.clone() for name, value in job.module.state_dict().items()}
+        yield Snapshot(step=0, tokens_seen=0, weights=weights, history={})
+        if self.config.fail:
+            raise RuntimeError("the dog ate it")
+
+@hookimpl
+def iclkit_trainers():
+    yield TrainerSpec(name="fragile", summary="Fails on request.", config=Config, build="fragile_trainer:Fragile")
+'''
+
+
+def test_a_failing_training_is_recorded_and_the_others_go_on(tiny, found, tmp_path):
+    from iclkit import plan
+
+    (tmp_path / "fragile_trainer.py").write_text(FRAGILE)
+    fragile = plugins.load([tmp_path / "fragile_trainer.py"])
+    tiny["trainer"] = {"kind": "fragile"}
+    tiny["sweep"] = {"outcome": {"choices": {"bad": {"trainer": {"fail": True}}, "good": {}}}}
+    made = plan.load(None, tiny, fragile, out=tmp_path / "run")
+    result = engine.run(made, fragile)
+    data = open_cube(made.folder).load()
+    assert data["status"].sel(outcome=["bad", "good"]).values.ravel().tolist() == [2, 1]
+    assert np.isnan(data["loss"].sel(outcome="bad")).all()
+    assert np.isfinite(data["loss"].sel(outcome="good", split="topics")).all()
+    assert list(result.failures.values()) == ["RuntimeError: the dog ate it"]
+    outcome = json.loads((made.folder / "trainings" / next(iter(result.failures)) / "outcome.json").read_text())
+    assert 'raise RuntimeError("the dog ate it")' in outcome["traceback"]
+    with pytest.raises(RunFailures, match="the dog ate it"):
+        result.check()
+
+
+def test_a_folder_in_use_is_refused(tiny, planned, found):
+    made = planned(tiny)
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with engine.lock(made.folder):
+            entered.set()
+            leave.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    entered.wait(30)
+    try:
+        with pytest.raises(StoreError, match="in use by another iclkit process"):
+            engine.run(made, found)
+    finally:
+        leave.set()
+        holder.join()
+
+
+def test_a_lost_cube_is_assembled_again_from_the_parts(tiny, planned, found, counted):
+    made = planned(tiny)
+    engine.run(made, found)
+    before = open_cube(made.folder).load()
+    shutil.rmtree(made.folder / "cube.zarr")
+    engine.run(planned(tiny), found)
+    assert counted["trainings"] == 1
+    xr.testing.assert_identical(before, open_cube(made.folder).load())
+
+
+def test_each_reference_is_computed_once_per_chunk_whatever_the_snapshots(tiny, planned, found, monkeypatch):
+    from iclkit import predictors
+
+    asked = []
+    own = predictors.Mixture.distribution
+    monkeypatch.setattr(predictors.Mixture, "distribution", lambda self, batch: (asked.append(1), own(self, batch))[1])
+    tiny["trainer"] = {"kind": "accelerate", "steps": 20, "batch_size": 4, "snapshots": list(range(20))}
+    tiny["evaluation"]["sequences"] = 2048  # 2048 x 8 tokens: two chunks of each fresh split
+    tiny["data"]["topics"] = 2
+    engine.run(planned(tiny), found)
+    assert open_cube(planned(tiny).folder).sizes["step"] == 21
+    # mixture and population on two chunks of sequences and topics; on train only log-probabilities are needed,
+    # which the memo takes from the distribution: 3 splits x 2 references x 2 chunks
+    assert len(asked) == 12
+
+
+def test_final_selects_the_last_step_of_each_cell(tiny, planned, found):
+    tiny["sweep"] = {"trainer.steps": [4, 6]}
+    engine.run(planned(tiny), found)
+    data = open_cube(planned(tiny).folder).load()
+    assert data["last_step"].values.tolist() == [4, 6]
+    last = final(data)
+    np.testing.assert_array_equal(last["loss"].sel(steps=4), data["loss"].sel(steps=4, step=4))
+    np.testing.assert_array_equal(last["loss"].sel(steps=6), data["loss"].sel(steps=6, step=6))
+    assert data["tokens_seen"].sel(step=6).max() == 6 * 8 * 8
+
+
+def test_snapshots_that_are_not_kept_go_once_measured(tiny, planned, found):
+    tiny["store"] = {"keep": "last"}
+    made = planned(tiny)
+    engine.run(made, found)
+    assert train.TrainingFolder(made.folder / "trainings" / made.trainings[0].id).steps() == [6]
+    assert open_cube(made.folder).sizes["step"] == 3
+    assert not engine.run(planned(tiny), found).worked
+
+
+def test_a_prior_runs_first_and_starts_the_main_training(tiny, planned, found):
+    tiny |= {"prior": {"data": {"topics": 1}, "trainer": {"steps": 2, "snapshots": [0]}}}
+    made = planned(tiny)
+    engine.run(made, found).check()
+    prior, main = (train.TrainingFolder(made.folder / "trainings" / training.id) for training in made.trainings)
+    ended, began = prior.weights(2), main.weights(0)
+    assert all((ended[name] == began[name]).all() for name in ended)
+    assert open_cube(made.folder)["prior_cost"].values > 0
