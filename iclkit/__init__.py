@@ -43,6 +43,7 @@ def run(
 
     Raises ConfigError with every problem of the config, StoreError where the folder is in use, RunFailures after
     everything else is done if a training failed.
+
     """
     from iclkit import engine, plan
     from iclkit import plugins as finder

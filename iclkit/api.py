@@ -4,9 +4,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from attrs import frozen
 
-from iclkit.errors import ConfigError, NotApplicable, TrainingDiverged
+from iclkit.errors import ConfigError, NotApplicable, Problem, TrainingDiverged
 from iclkit.hookspecs import hookimpl
-from iclkit.protocols import Batch, Exact, MeasuredCell, ScoredBatch, Snapshot
+from iclkit.protocols import (
+    Batch,
+    Exact,
+    Job,
+    MeasuredCell,
+    Predictor,
+    ScoredBatch,
+    Snapshot,
+    Trainer,
+    TrainingData,
+)
 from iclkit.spaces import Categorical, Real, Space
 from iclkit.specs import (
     CheckSpec,
@@ -57,6 +67,7 @@ __all__ = [
     "ExecutorSpec",
     "Facts",
     "FigureSpec",
+    "Job",
     "Key",
     "Listed",
     "MeasuredCell",
@@ -64,13 +75,17 @@ __all__ = [
     "Mixture",
     "ModelSpec",
     "NotApplicable",
+    "Predictor",
+    "Problem",
     "Real",
     "ScoredBatch",
     "Snapshot",
     "SourceComponent",
     "SourceSpec",
     "Space",
+    "Trainer",
     "TrainerSpec",
+    "TrainingData",
     "TrainingDiverged",
     "Uniform",
     "Variable",

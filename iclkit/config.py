@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -302,54 +302,55 @@ class _Reader:
 
 def _cross_problems(config: Config) -> list[Problem]:
     """Find what single tables cannot know."""
-    found = []
-    data, evaluation, facts = config.data, config.evaluation, config.source.facts
+    found = dict(_source_limits(config)) | dict(_context_limits(config))
+    evaluation = config.evaluation
+    if evaluation.topics is not None and evaluation.topics > evaluation.sequences:
+        found["evaluation.topics"] = f"{evaluation.topics} is more than evaluation.sequences = {evaluation.sequences}"
+    if not config.data.bos and config.data.length < 2:
+        found["data.length"] = "without a begin token at least 2 tokens are needed"
+    return [Problem(path, message) for path, message in found.items()]
+
+
+def _source_limits(config: Config) -> Iterator[tuple[str, str]]:
+    """Find where more is asked of a source than it has."""
+    data, kind, facts = config.data, config.source.kind, config.source.facts
     if isinstance(facts.topics, Listed) and data.topics != "fresh":
         listed, wanted = len(facts.topics.weights), data.topics + data.holdout.topics
         if wanted > listed:
-            found.append(
-                Problem(
-                    "data.topics",
-                    f"{wanted} topics (held-out ones included) are more than the {listed} that {config.source.kind} lists",
-                )
-            )
-    if facts.sequences_limit is not None:
-        if data.sequences == "fresh":
-            found.append(
-                Problem(
-                    "data.sequences",
-                    f'"fresh" is not possible: {config.source.kind} has {facts.sequences_limit} sequences per topic; give a number',
-                )
-            )
-        elif (wanted := data.sequences + data.holdout.sequences + evaluation.sequences) > facts.sequences_limit:
-            found.append(
-                Problem(
-                    "data.sequences",
-                    f"{wanted} sequences (held out and evaluation included) are more than the {facts.sequences_limit} of {config.source.kind}",
-                )
-            )
-    for path, length in (("data.length", data.length), ("evaluation.length", config.evaluation_length)):
+            more = f"{wanted} topics (held-out ones included) are more"
+            yield "data.topics", f"{more} than the {listed} that {kind} lists"
+    limit = facts.sequences_limit
+    if limit is not None and data.sequences == "fresh":
+        yield "data.sequences", f'"fresh" is not possible: {kind} has {limit} sequences per topic; give a number'
+    elif limit is not None and isinstance(data.sequences, int):
+        wanted = data.sequences + data.holdout.sequences + config.evaluation.sequences
+        if wanted > limit:
+            more = f"{wanted} sequences (held-out and evaluation ones included) are more"
+            yield "data.sequences", f"{more} than the {limit} of {kind}"
+    for path, length in _lengths(config):
         if facts.length_limit is not None and length > facts.length_limit:
-            found.append(
-                Problem(path, f"{length} is longer than the {facts.length_limit} tokens of {config.source.kind}")
+            yield path, f"{length} is longer than the {facts.length_limit} tokens of {kind}"
+
+
+def _context_limits(config: Config) -> Iterator[tuple[str, str]]:
+    """Find where sequences are longer than the model can read."""
+    if config.model.spec.unlimited(config.model.config):
+        return
+    for path, length in _lengths(config):
+        if length > config.context:
+            yield (
+                path,
+                (
+                    f"{length} is longer than the model's context of {config.context}; "
+                    f"set model.context = {length}, or choose a model without a longest input"
+                ),
             )
-        if length > config.context and not config.model.spec.unlimited(config.model.config):
-            found.append(
-                Problem(
-                    path,
-                    f"{length} is longer than the model's context of {config.context}; set model.context = {length}, or choose a model without a longest input",
-                )
-            )
-    if evaluation.topics is not None and evaluation.topics > evaluation.sequences:
-        found.append(
-            Problem(
-                "evaluation.topics",
-                f"{evaluation.topics} is more than evaluation.sequences = {evaluation.sequences}",
-            )
-        )
-    if not data.bos and data.length < 2:
-        found.append(Problem("data.length", "without a begin token at least 2 tokens are needed"))
-    return list(dict.fromkeys(found))
+
+
+def _lengths(config: Config) -> Iterator[tuple[str, int]]:
+    yield "data.length", config.data.length
+    if config.evaluation.length is not None:
+        yield "evaluation.length", config.evaluation.length
 
 
 def identity(value: Any) -> Any:

@@ -162,7 +162,7 @@ def _gathered(
     return xr.DataArray(whole, dims=(*plan.dims, *dims), attrs=template.attrs)
 
 
-def _places(whole: np.ndarray, some: Sequence[Any]) -> np.ndarray:
+def _places(whole: np.ndarray, some: Sequence[Any]) -> Any:
     index = {value: place for place, value in enumerate(whole.tolist())}
     return np.array([index[value] for value in some], dtype=np.int64)
 
@@ -244,7 +244,7 @@ def _about(plan: Plan, source: str) -> dict[str, str]:
 
 
 def _write(data: xr.Dataset, folder: Path) -> None:
-    encoding = {
+    encoding: dict[Any, dict[str, Any]] = {
         name: {"chunks": _chunks(array.shape, array.dtype.itemsize)}
         for name, array in data.variables.items()
         if array.ndim

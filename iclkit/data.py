@@ -21,6 +21,8 @@ from iclkit.specs import Listed
 TOP = 1 << 40
 """Numbers of fresh evaluation topics and sequences count down from here where a source has no limit of its own."""
 
+Design = Literal["stratified", "clustered"]
+
 _BLOCK = 4096  # sequences sampled at a time: the sampler's cost is per time step, not per sequence
 _KEPT_TOKENS = 1 << 28  # finite training data up to so many tokens are sampled once and kept
 
@@ -104,7 +106,7 @@ class TrainingSequences:
     def __init__(self, config: Config, source: Any):
         self._config, self._source = config, source
         self.family = known_family(config, source)
-        self.sequences = config.data.sequences
+        self.per_topic = None if config.data.sequences == "fresh" else config.data.sequences
         self._order = Key.root(config.seeds.order).fold("order")
         stream = Key.root(config.seeds.sequences).fold("sequences")
         self._sampler = Sampler(config, source, self.family, topics_key(config), stream, config.data.length)
@@ -115,9 +117,9 @@ class TrainingSequences:
     @property
     def count(self) -> int | None:
         """K N, the number of different sequences; None if it has no end."""
-        if self.family is None or self.sequences == "fresh":
+        if self.family is None or self.per_topic is None:
             return None
-        return len(self.family.weights) * self.sequences
+        return len(self.family.weights) * self.per_topic
 
     def batch(self, step: int, size: int, rows: slice = slice(None)) -> Batch:
         """Return rows of the batch of a step (0-based); `size` is the global batch size."""
@@ -127,16 +129,16 @@ class TrainingSequences:
         block, place = divmod(step, steps)
         if self._block is None or self._block[0] != (block, size):
             units = torch.arange(block * steps * size, (block + 1) * steps * size)
-            self._block = (block, size), self._sampler.batch(*self.addresses(units, size))
+            self._block = (block, size), self._sampled(*self.addresses(units, size))
         return select(self._block[1], torch.arange(place * size, (place + 1) * size)[rows])
 
     def all(self, chunk: int) -> Iterator[Batch]:
         """Iterate over all K N sequences, topic by topic."""
-        if self.count is None:
+        if self.count is None or self.per_topic is None:
             raise ValueError("fresh data have no end")
         for start in range(0, self.count, chunk):
             units = torch.arange(start, min(start + chunk, self.count))
-            yield self._sampler.batch(units // self.sequences, units % self.sequences + 1)
+            yield self._sampled(units // self.per_topic, units % self.per_topic + 1)
 
     def subset(self, topics: int | None = None, sequences: int | None = None) -> "TrainingSequences":
         """Return the data of the first topics and sequences only."""
@@ -145,32 +147,42 @@ class TrainingSequences:
         return TrainingSequences(evolve(self._config, data=data), self._source)
 
     def addresses(self, units: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """Return (topic, sequence number) of units; topics are indices into the family, or numbers without one."""
+        """Return (topic, sequence number) of units; topics are indices into the family, or numbers without one.
+
+        Where topics have no end but N sequences each, `size` topics return N times before new ones come.
+        """
         if self.family is None:
-            if self.sequences == "fresh":
+            if self.per_topic is None:
                 return units + 1, torch.ones_like(units)
-            row, visit = (
-                units % size,
-                units // size,
-            )  # the same topics return in N batches running, then new ones come
-            return visit // self.sequences * size + row + 1, visit % self.sequences + 1
-        if self.sequences == "fresh":
+            row, visit = units % size, units // size
+            return visit // self.per_topic * size + row + 1, visit % self.per_topic + 1
+        if self.per_topic is None:
             return self._drawn_topics(units), units + 1
         if self.family.uniform:
-            places = torch.stack([self._shuffled(int(unit)) for unit in units])
-            return places // self.sequences, places % self.sequences + 1
-        return self._drawn_topics(units), self._order.fold("number").fold(units).integers(self.sequences) + 1
+            places = self._shuffled(units, len(self.family.weights) * self.per_topic)
+            return places // self.per_topic, places % self.per_topic + 1
+        return self._drawn_topics(units), self._order.fold("number").fold(units).integers(self.per_topic) + 1
+
+    def _sampled(self, topic: Tensor, number: Tensor) -> Batch:
+        batch = self._sampler.batch(topic, number)
+        if not self._config.data.bos:
+            batch.mask[:, 0] = False  # without a begin token nothing predicts the first position
+        return batch
 
     def _drawn_topics(self, units: Tensor) -> Tensor:
         assert self.family is not None
         return self._order.fold("topic").fold(units).categorical(self.family.weights)
 
-    def _shuffled(self, unit: int) -> Tensor:
-        assert self.count is not None
-        epoch, place = divmod(unit, self.count)
-        if self._epoch is None or self._epoch[0] != epoch:
-            self._epoch = epoch, self._order.fold("epoch").fold(epoch).bits(self.count).argsort()
-        return self._epoch[1][place]
+    def _shuffled(self, units: Tensor, count: int) -> Tensor:
+        """Return the place of each unit in its epoch's order, a permutation of 0 .. count-1."""
+        places = torch.empty_like(units)
+        epochs = units.div(count, rounding_mode="floor")
+        for epoch in epochs.unique().tolist():
+            if self._epoch is None or self._epoch[0] != epoch:
+                self._epoch = epoch, self._order.fold("epoch").fold(epoch).bits(count).argsort()
+            inside = epochs == epoch
+            places[inside] = self._epoch[1][units[inside] % count]
+        return places
 
     def _from_kept(self, units: Tensor, size: int) -> Batch:
         if self._kept is None:
@@ -183,8 +195,8 @@ class TrainingSequences:
                 number=torch.cat([chunk.number for chunk in chunks]),
             )
         topic, number = self.addresses(units, size)
-        assert self.sequences != "fresh"
-        batch = select(self._kept, topic * self.sequences + number - 1)
+        assert self.per_topic is not None
+        batch = select(self._kept, topic * self.per_topic + number - 1)
         return batch if batch.tokens.is_floating_point() else evolve(batch, tokens=batch.tokens.long())
 
 
@@ -211,7 +223,7 @@ class Split:
     number: Tensor
     sampler: Sampler
     groups: Tensor
-    design: Literal["stratified", "clustered"]
+    design: Design
     optimum: str | None
     lawful: bool
 
@@ -240,10 +252,11 @@ def _evaluation_sampler(config: Config, source: Any, family: Family | None) -> S
 def _train_split(config: Config, source: Any, training: TrainingSequences) -> Split:
     """The first sequences that were trained on, at the length of the evaluation."""
     wanted, family, count = config.evaluation.sequences, training.family, training.count
-    if family is not None and count is not None:
+    design: Design
+    if family is not None and count is not None and training.per_topic is not None:
         topic = allocate(family.weights, min(wanted, count), config)
         number = _place_in_run(topic) + 1
-        inside = number <= training.sequences
+        inside = number <= training.per_topic
         topic, number, design = topic[inside], number[inside], "stratified"
     else:
         topic, number = training.addresses(torch.arange(wanted), 64)

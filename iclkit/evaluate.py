@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 from torch.nn import Module
 
 from iclkit import parts, provenance
@@ -65,7 +65,7 @@ class References:
                     if same and "mixture" in made
                     else mixture_over(source, self._all.topics, self._all.weights)
                 )
-            elif (own := getattr(source, "population", tuple)()) is not None and own != ():
+            elif (own := getattr(source, "population", lambda: None)()) is not None:
                 made["population"] = own
         self.predictors = made
 
@@ -76,6 +76,7 @@ class References:
 
     def laws(self, split: str) -> list[tuple[str, str, Any, Any]]:
         """Return (name, what to ask the source for, topics, weights) of the references that are exact on a split."""
+        laws: list[tuple[str, str, Any, Any]] = []
         if split == "sequences" and self._family is not None:
             law = self._family.topics, self._family.weights
             laws = [("oracle", "oracle", *law), ("mixture", "mixture", *law)]
@@ -173,7 +174,7 @@ def _scored(
             if scored is not None:
                 module.load_state_dict(folder.weights(step))
                 model = Memo(ModulePredictor(module, space, bos))
-            yield (None if scored is None else scored.replace(model=model)), groups, step
+            yield (None if scored is None else evolve(scored, model=model)), groups, step
 
 
 def _score(metrics: Sequence[_Metric], scored: ScoredBatch, step: int | None) -> dict[tuple[int, str], np.ndarray]:

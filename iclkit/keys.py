@@ -14,6 +14,7 @@ size, rank, device or resume point: the bits are equal everywhere, and `uniform`
 
 import hashlib
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,7 +46,7 @@ class Key:
         states = self.states.to(word.device) if self.states.ndim == 0 else self.states
         return Key(_mix(_mix(states + _GAMMA) ^ _mix(word.to(states.device) * _GAMMA)))
 
-    def __getitem__(self, index: object) -> "Key":
+    def __getitem__(self, index: Any) -> "Key":
         return Key(self.states[index])
 
     def bits(self, *shape: int) -> Tensor:

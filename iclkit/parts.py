@@ -74,10 +74,11 @@ def write(folder: Path, pass_id: str, metrics: Mapping[str, str], data: xr.Datas
         for name, array in data.variables.items()
     }
     header = {"pass": pass_id, "metrics": dict(metrics), "variables": variables, **about}
-    arrays = {str(name): np.asarray(array.values) for name, array in data.variables.items()}
+    arrays: dict[str, Any] = {str(name): np.asarray(array.values) for name, array in data.variables.items()}
     for name, array in arrays.items():
         if array.dtype.kind in "OT":
             arrays[name] = array.astype(np.str_)
+    arrays["header"] = np.array(json.dumps(header))
     path = folder / f"{pass_id}-{digest(dict(metrics))}.npz"
-    files.write(path, lambda file: np.savez(file, header=np.array(json.dumps(header)), **arrays))
+    files.write(path, lambda file: np.savez(file, **arrays))
     return path

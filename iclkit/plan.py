@@ -199,9 +199,7 @@ def _axes(table: Any, registry: Registry) -> tuple[tuple[Axis, ...], list[Proble
         return (), list(error.problems)
 
 
-def _axis_problems(
-    tables: Mapping[str, Any], axes: tuple[Axis, ...], registry: Registry, base: Path
-) -> list[Problem]:
+def _axis_problems(tables: Mapping[str, Any], axes: tuple[Axis, ...], registry: Registry, base: Path) -> list[Problem]:
     """Try the first cell, then every other axis value alone, so that each wrong value is told once."""
     tries = [(0,) * len(axes)]
     for which, axis in enumerate(axes):

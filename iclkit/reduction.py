@@ -30,7 +30,7 @@ class Reducer:
         if not len(values):
             return
         if self._shift is None:
-            self._begin(values)
+            self._shift = self._begin(values)
         values = values - self._shift
         starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
         valid = ~np.isnan(values)
@@ -70,16 +70,17 @@ class Reducer:
             error = np.where(self._count > 1, np.sqrt(variance), np.nan)
         return mean + self._shift, error, self._count
 
-    def _begin(self, values: Array) -> None:
+    def _begin(self, values: Array) -> Array:
+        """Make the totals, and return the shift that keeps sums of squares exact: the first chunk's mean."""
         shape = values.shape[1:]
         valid = ~np.isnan(values)
         total = np.where(valid, values, 0.0).sum(0)
-        self._shift = np.nan_to_num(total / np.maximum(valid.sum(0), 1), posinf=0.0, neginf=0.0)
         self._count, self._sum = np.zeros(shape), np.zeros(shape)
         self._within = np.zeros(shape)
         self._single = np.zeros(shape), np.zeros(shape), np.zeros(shape)
         self._groups, self._sum_squares = np.zeros(shape), np.zeros(shape)
         self._sum_products, self._count_squares = np.zeros(shape), np.zeros(shape)
+        return np.nan_to_num(total / np.maximum(valid.sum(0), 1), posinf=0.0, neginf=0.0)
 
     def _close(self, count: Array, mean: Array, squares: Array) -> None:
         """Fold finished groups (G, ...) into the totals."""

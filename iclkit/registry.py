@@ -61,9 +61,10 @@ class Registry:
 
     def add(self, kind: str, spec: Any, provider: Provider) -> None:
         """Add a spec. A built-in name stays the built-in's; two others that claim one name are both refused."""
-        if not isinstance(spec, KINDS[kind]):
-            raise PluginError(f"hook iclkit_{kind}s yielded {spec!r}; it must yield {KINDS[kind].__name__}")
-        key = kind, spec.name
+        wanted: Any = KINDS[kind]
+        if not isinstance(spec, wanted):
+            raise PluginError(f"hook iclkit_{kind}s yielded {spec!r}; it must yield {wanted.__name__}")
+        key = kind, str(spec.name)
         present = self.entries.get(key)
         if present is None and key not in self.conflicts:
             self.entries[key] = Entry(spec=spec, provider=provider)

@@ -156,12 +156,7 @@ def _prior_weights(training: Training, folder: Path) -> Mapping[str, Tensor] | N
     if {name: value.shape for name, value in small.items()} == {name: value.shape for name, value in large.items()}:
         return small
     if spec.grow is None or config.grow is None:
-        raise ConfigError(
-            [
-                Problem(
-                    "prior.model",
-                    f"its shapes differ from the model's; give prior.grow, for a model that can grow ({spec.name} {'can' if spec.grow else 'cannot'})",
-                )
-            ]
-        )
+        can = "can" if spec.grow else "cannot"
+        text = f"its shapes differ from the model's; give prior.grow, for a model that can grow ({spec.name} {can})"
+        raise ConfigError([Problem("prior.model", text)])
     return resolve(spec.grow)(small, large, config.grow)

@@ -11,8 +11,18 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from iclkit_figures import labels, style
-from iclkit_figures.panels import Panel, Panels, average, axes_of, choose, label_outer, mean_and_error
-from iclkit_figures.panels import seeds_note, share_y, size
+from iclkit_figures.panels import (
+    Panel,
+    Panels,
+    average,
+    axes_of,
+    choose,
+    label_outer,
+    mean_and_error,
+    seeds_note,
+    share_y,
+    size,
+)
 
 _OPTIMUM = {"topics": "population", "holdout-topics": "population"}  # where the cube does not say; else the mixture
 
@@ -30,17 +40,19 @@ def _figure(panels: Panels, title: str) -> Figure:
     last = max(float(panel.data["step"].values[-1]) for panel in panels.panels)
     colours = ScalarMappable(norm=style.step_norm(last), cmap=style.step_colours())
     references = [_panel(axis, panel, panels.split, colours) for axis, panel in zip(axes, panels.panels, strict=True)]
-    share_y(axes)
+    share_y(axes, panels.columns)
     label_outer(axes, panels.columns, "position in the context", "loss (nat per token)")
     if len(panels.panels[0].data["step"]) > 1:
         bar = made.colorbar(colours, ax=axes, pad=0.02, aspect=28, fraction=0.06, ticks=style.step_ticks(last))
         bar.set_label("training step")
         bar.ax.set_yticklabels([str(tick) for tick in style.step_ticks(last)])
         bar.ax.minorticks_off()
-        bar.outline.set_visible(False)  # type: ignore[operator]
-    style.annotate(made, title, [", ".join([f"split {panels.split}", seeds_note(panels)]), ", ".join(panels.notes)])
+        bar.outline.set_visible(False)
+    style.annotate(made, title, [f"split {panels.split}", seeds_note(panels), *panels.notes])
     if len(axes) == 1:
-        labels.beside(axes[0], references[0])
+        low, high = axes[0].get_ylim()
+        axes[0].set_ylim(low - 0.08 * (high - low), high)  # room for a label under the lowest line
+        labels.beside(made, axes[0], references[0])
     else:
         _legend(made, references)
     return made
@@ -48,7 +60,7 @@ def _figure(panels: Panels, title: str) -> Figure:
 
 def _panel(axes: Axes, panel: Panel, split: str, colours: ScalarMappable) -> list[Line2D]:
     """Draw one panel and return the lines of its references."""
-    position = panel.data["position"].values
+    position, step = panel.data["position"].values, panel.data["step"].values.astype(float)
     mean, error = mean_and_error(panel, "loss")
     marker = "o" if len(position) == 1 else None
     measured = [place for place in range(len(mean)) if np.isfinite(mean[place]).any()]
@@ -57,16 +69,15 @@ def _panel(axes: Axes, panel: Panel, split: str, colours: ScalarMappable) -> lis
         axes.plot(
             position,
             mean[place],
-            color=colours.to_rgba(float(panel.data["step"].values[place])),
+            color=colours.cmap(colours.norm(step[place])),
             linewidth=1.8 if final else 0.8,
             alpha=1.0 if final else 0.85,
             marker=marker,
             solid_capstyle="round",
             zorder=3 if final else 2,
         )
-    final = measured[-1]
-    colour = colours.to_rgba(float(panel.data["step"].values[final]))
-    low, high = mean[final] - error[final], mean[final] + error[final]
+    colour = colours.cmap(colours.norm(step[measured[-1]]))
+    low, high = (mean[measured[-1]] + sign * error[measured[-1]] for sign in (-1, 1))
     axes.fill_between(position, low, high, color=colour, alpha=0.25, linewidth=0, zorder=1)
     _positions(axes, position)
     return _references(axes, panel, split, marker)

@@ -118,12 +118,13 @@ def label_outer(axes: Sequence[Axes], columns: int, x: str, y: str) -> None:
             axis.set_ylabel(y)
 
 
-def share_y(axes: Sequence[Axes]) -> None:
-    """Give all panels one y range unless that would press one of them flat."""
+def share_y(axes: Sequence[Axes], columns: int) -> None:
+    """Give all panels one y range, told once in each row, unless that would press one of them flat."""
     lows, highs = np.array([axis.get_ylim() for axis in axes]).T
     if highs.max() - lows.min() <= 4 * (highs - lows).min():
-        for axis in axes:
+        for place, axis in enumerate(axes):
             axis.set_ylim(lows.min(), highs.max())
+            axis.tick_params(labelleft=place % columns == 0)
 
 
 def size(panels: Panels) -> tuple[float, float]:

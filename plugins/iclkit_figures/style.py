@@ -1,5 +1,6 @@
 """How the figures look: sizes for a paper's column, fonts, colours that colour-blind readers tell apart."""
 
+import textwrap
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -13,13 +14,13 @@ COLUMN, TEXT_WIDTH = 3.5, 7.0  # inches: one column of a two-column paper, and b
 INK, GREY = "#111111", "#6f6f6f"
 NOTE_SIZE = 6.0  # points
 
-_RC = {
+_RC: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 7.5,
     "axes.titlesize": 7.5,
     "axes.labelsize": 7.5,
-    "figure.titlesize": 8.5,
+    "figure.titlesize": 8,
     "figure.titleweight": "bold",
     "xtick.labelsize": 6.5,
     "ytick.labelsize": 6.5,
@@ -87,15 +88,15 @@ def figure(width: float, height: float) -> PaperFigure:
 
 def annotate(made: Figure, title: str | None, notes: Sequence[str]) -> None:
     """Put a title over a figure and small notes under it."""
+    width, height = made.get_size_inches()
     if title:
-        made.suptitle(title)
-    lines = [line for line in notes if line]
-    height = made.get_figheight()
+        made.suptitle(textwrap.shorten(title, int(13 * width), placeholder=" …"), x=0.1 / width, ha="left")
+    lines = textwrap.wrap("; ".join(note for note in notes if note), int(23 * width))
     below = (0.05 + 0.115 * len(lines)) / height if lines else 0.0
     made.get_layout_engine().set(w_pad=0.03, h_pad=0.03, rect=(0, below, 1, 1 - below))  # type: ignore[union-attr, call-arg]
     if lines:
         made.text(
-            0.5, 0.03 / height, "\n".join(lines), ha="center", va="bottom", fontsize=NOTE_SIZE, color=GREY
+            0.1 / width, 0.03 / height, "\n".join(lines), va="bottom", fontsize=NOTE_SIZE, color=GREY
         ).set_in_layout(False)
 
 

@@ -5,11 +5,21 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from iclkit_figures import style
-from iclkit_figures.panels import Panel, Panels, average, axes_of, choose, label_outer, mean_and_error
-from iclkit_figures.panels import seeds_note, size
+from iclkit_figures.panels import (
+    Panel,
+    Panels,
+    average,
+    axes_of,
+    choose,
+    label_outer,
+    mean_and_error,
+    seeds_note,
+    share_y,
+    size,
+)
 
 _DECADES = 5  # of excess; what is smaller is as good as nothing
 
@@ -36,6 +46,7 @@ def _figure(panels: Panels) -> Figure:
         axis.set_ylim(low, high)
         for name, (mean, error) in groups.items():
             below |= _line(axis, seen, mean, error, colours[name])
+    share_y(axes, panels.columns)
     unit = "tokens seen" if "tokens_seen" in panels.panels[0].data.coords else "training step"
     label_outer(axes, panels.columns, unit, "excess (nat per token)")
     made.legend(
@@ -44,9 +55,18 @@ def _figure(panels: Panels) -> Figure:
         title="position",
         loc="outside right center",
     )
-    low_note = f"triangles: at or below {low:.0e}".replace("e-0", "e-") if below else ""
-    style.annotate(made, None, [seeds_note(panels), ", ".join(note for note in (*panels.notes, low_note) if note)])
-    made.suptitle(_title(panels))
+    reference, kind = _told(panels, "excess_reference"), _told(panels, "excess_kind")
+    under = f"triangles: at or below {low:.0e}".replace("e-0", "e-") if below else ""
+    style.annotate(
+        made,
+        f"Excess over the {reference} optimum" if reference else "Excess over the exact optimum",
+        [
+            f"split {panels.split}, {kind}" if kind else f"split {panels.split}",
+            seeds_note(panels),
+            under,
+            *panels.notes,
+        ],
+    )
     return made
 
 
@@ -64,7 +84,7 @@ def _grouped(panel: Panel) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         part = panel.data.isel(position=mine)
         together = part[[name for name in ("excess", "excess_se") if name in part]].mean("position", keepdims=True)
         mean, error = mean_and_error(Panel(title="", data=together), "excess")
-        made[str(first) if first == last else f"{first}–{last}"] = mean[:, 0], error[:, 0]
+        made[str(first) if first == last else f"{first}\N{EN DASH}{last}"] = mean[:, 0], error[:, 0]
     return made
 
 
@@ -75,7 +95,8 @@ def _range(values: list[np.ndarray]) -> tuple[float, float]:
     if not len(positive):
         return 1e-6, 1.0
     high = float(positive.max()) * 1.6
-    return max(float(positive.min()) / 1.6, high / 10**_DECADES), high
+    decades = min(np.ceil(np.log10(high)) - np.floor(np.log10(positive.min())), _DECADES)
+    return float(10 ** (np.ceil(np.log10(high)) - decades)), high
 
 
 def _tokens(axes: Axes, panel: Panel) -> np.ndarray:
@@ -97,8 +118,7 @@ def _tokens(axes: Axes, panel: Panel) -> np.ndarray:
     ticks = [float(zero), *decades] if (seen == 0).any() else decades
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: "0" if x <= zero * 1.001 else _power(x)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.minorticks_off() if (seen == 0).any() else None
+    axes.xaxis.set_minor_locator(NullLocator())
     if (seen == 0).any():
         _break(axes, float(np.sqrt(zero * first)))
     return np.where(seen == 0, zero, seen)
@@ -111,7 +131,7 @@ def _power(x: float) -> str:
 
 def _break(axes: Axes, x: float) -> None:
     """Mark a break of the x axis."""
-    axes.plot(
+    (mark,) = axes.plot(
         [x],
         [0],
         transform=axes.get_xaxis_transform(),
@@ -122,6 +142,7 @@ def _break(axes: Axes, x: float) -> None:
         clip_on=False,
         zorder=5,
     )
+    mark.set_in_layout(False)
 
 
 def _line(axes: Axes, seen: np.ndarray, mean: np.ndarray, error: np.ndarray, colour: np.ndarray) -> bool:
@@ -132,18 +153,16 @@ def _line(axes: Axes, seen: np.ndarray, mean: np.ndarray, error: np.ndarray, col
     under = mean < low
     shown = np.where(under, low, mean)
     axes.plot(seen, shown, color=colour, marker="o", markersize=1.6, linewidth=1.1)
-    axes.plot(seen[under], shown[under], color=colour, marker="v", linestyle="none", clip_on=False, zorder=5)
+    if under.any():
+        (marks,) = axes.plot(seen[under], shown[under], color=colour, marker="v", linestyle="none", clip_on=False)
+        marks.set_in_layout(False)
     axes.fill_between(
-        seen, np.maximum(mean - error, low), np.maximum(mean + error, low), color=colour, alpha=0.2, linewidth=0
+        seen, np.maximum(mean - error, low), np.maximum(mean + error, low), color=colour, alpha=0.16, linewidth=0
     )
     return bool(under.any())
 
 
-def _title(panels: Panels) -> str:
-    told = panels.panels[0].data
-    reference, kind = (
-        next((str(text) for text in np.ravel(told[name].values)), "") if name in told else ""
-        for name in ("excess_reference", "excess_kind")
-    )
-    over = f"the exact optimum ({reference})" if reference else "the exact optimum"
-    return f"Excess over {over}, split {panels.split}" + (f"\n{kind}" if kind else "")
+def _told(panels: Panels, name: str) -> str:
+    """Return what the panels say of a split: once if they agree, else all of it."""
+    every = [np.ravel(panel.data[name].values) for panel in panels.panels if name in panel.data]
+    return " or ".join(dict.fromkeys(str(text) for texts in every for text in texts if text))

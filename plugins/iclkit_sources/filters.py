@@ -14,7 +14,7 @@ from iclkit.api import Batch, CategoricalDistribution
 from iclkit_sources.machines import Machines
 
 _ORACLE_CELLS = 1 << 22  # numbers in the gathered transition matrices of one block of sequences
-_MIXTURE_CELLS = 1 << 17  # numbers in the beliefs of one block: what a core's cache holds
+_MIXTURE_CELLS = 1 << 18  # numbers in the beliefs of one block: what a core's cache holds
 _SMALLEST = 5e-324
 _FEW_STATES = 6  # up to here one fused multiplication per pair of states beats small matrix products
 
@@ -117,8 +117,10 @@ class MachineMixture:
             belief /= evidence.unsqueeze(advance.states_dim)  # 0 where no history is left
             torch.log(chance, out=evidence)
             evidence += weights
-            torch.logsumexp(evidence, dim=1, out=found[step])
-            evidence -= found[step][:, None]
+            largest = evidence.amax(1)
+            torch.log_softmax(evidence, dim=1, out=evidence)
+            # ln sum exp(evidence), through what the softmax took from the largest; NaN there means all were -inf.
+            found[step] = largest - evidence.amax(1).nan_to_num_(nan=0.0)
         result = found.gather(1, place).T
         if log_probs is not None:
             # What was seen is known in log space, beyond the reach of a float64 probability.
@@ -140,7 +142,7 @@ class _Few:
     def __init__(self, machines: Machines):
         self.start = machines.start.T.contiguous()  # (S, K)
         self._steps = machines.transitions.permute(1, 2, 3, 0).contiguous().unbind()  # V of (S, S, K)
-        self.emissions = machines.emissions.permute(2, 0, 1).flatten(0, 1)  # (S * K, V)
+        self.emissions = machines.emissions.permute(1, 2, 0).flatten(1).contiguous().T  # (S * K, V)
 
     def __call__(self, belief: Tensor, counts: list[int], moved: Tensor) -> None:
         """Write eta T(x), unscaled, for sequences ordered by token, counts[x] of each."""
@@ -168,7 +170,7 @@ class _Many:
     def __init__(self, machines: Machines):
         self.start = machines.start  # (K, S)
         self._steps = machines.transitions.transpose(0, 1).contiguous().unbind()  # V of (K, S, S)
-        self.emissions = machines.emissions.transpose(1, 2).flatten(0, 1)  # (K * S, V)
+        self.emissions = machines.emissions.transpose(0, 1).flatten(1).contiguous().T  # (K * S, V)
 
     def __call__(self, belief: Tensor, counts: list[int], moved: Tensor) -> None:
         """Write eta T(x), unscaled, for sequences ordered by token, counts[x] of each."""

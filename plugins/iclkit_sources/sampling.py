@@ -10,6 +10,8 @@ from torch import Tensor
 from iclkit.api import Key
 from iclkit_sources.machines import Machines
 
+_DRAWS = 1 << 15  # random numbers made together: what a core's cache holds
+
 
 def sample_machines(machines: Machines, topic: Tensor, length: int, key: Key) -> Tensor:
     """Sample one sequence per entry of `topic` (int64 (B,), index into the machines): int64 tokens (B, length).
@@ -19,38 +21,41 @@ def sample_machines(machines: Machines, topic: Tensor, length: int, key: Key) ->
     device = key.states.device
     topic = topic.to(device)
     states = machines.states
-    edges = _edges(machines.transitions.transpose(1, 2).flatten(2)).to(device)  # (K, S, V * S)
-    row, width = topic * states, edges.shape[-1]
-    edges = edges.flatten()
-    state = _draw(_edges(machines.start).to(device).flatten(), row, states, key.fold("start").uniform(1).squeeze(-1))
-    draws = key.uniform(length).T.contiguous()  # (T, B)
+    first, onward = _edges(machines.start), _edges(machines.transitions.transpose(1, 2).flatten(2))  # (K, S, V * S)
+    rows, width = topic * states, onward.shape[-1]
+    state = _draw(first.to(device), topic * first.shape[-1], key.fold("start").uniform(1).squeeze(-1))
+    onward = onward.to(device)
+    draws = torch.empty(length, len(topic), dtype=torch.float64, device=device)
+    block = max(1, _DRAWS // length)
+    for begin in range(0, len(topic), block):
+        draws[:, begin : begin + block] = key[slice(begin, begin + block)].uniform(length).T
     tokens = torch.empty(length, len(topic), dtype=torch.int64, device=device)
     for step in range(length):
-        outcome = _draw(edges, (row + state) * width, width, draws[step])
+        outcome = _draw(onward, (rows + state) * width, draws[step])
         torch.div(outcome, states, rounding_mode="floor", out=tokens[step])
         state = outcome - tokens[step] * states
     return tokens.T.contiguous()
 
 
 def _edges(weights: Tensor) -> Tensor:
-    """Return distribution functions along the last dim, ending in exactly 1 from the last positive weight on.
+    """Return distribution functions along the last dim, exactly 1 from the last positive weight on.
 
-    Computed on the CPU in index order, so that edges are monotone, the same on every device, and unchanged by
-    padding with zeros.
+    Rows are padded with 1 to a length 2^n - 1, for the bisection. Computed on the CPU in index order, so that edges
+    are monotone, the same on every device, and unchanged by padding with zeros.
     """
     sums = weights.cpu().cumsum(-1)
-    return sums / sums[..., -1:]
+    width = sums.shape[-1]
+    return torch.nn.functional.pad(sums / sums[..., -1:], (0, (1 << width.bit_length()) - 1 - width), value=1.0)
 
 
-def _draw(edges: Tensor, base: Tensor, width: int, draw: Tensor) -> Tensor:
-    """Return how many of edges[base : base + width] are at most the draw, int64 (B,), by bisection.
+def _draw(edges: Tensor, base: Tensor, draw: Tensor) -> Tensor:
+    """Return how many edges of the row that begins at `base` are at most the draw, int64 (B,), by bisection.
 
     A draw below 1 never passes the last positive weight, and equal edges (a weight of 0) are passed together.
     """
-    found = torch.zeros_like(base)
-    stride = 1 << (width.bit_length() - 1)
+    stride, edges = (edges.shape[-1] + 1) // 2, edges.flatten()
+    at = base - 1  # the last edge known to be passed
     while stride:
-        probe = (found + (stride - 1)).clamp_(max=width - 1)  # the last edge is 1, beyond every draw
-        found = found + (edges[base + probe] <= draw) * stride
+        at = at.add(edges[at + stride] <= draw, alpha=stride)
         stride >>= 1
-    return found
+    return at - base + 1

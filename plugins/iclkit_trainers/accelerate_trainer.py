@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
@@ -16,15 +15,12 @@ from torch import Tensor
 from torch.nn import Module, Parameter
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from iclkit.api import Batch, Snapshot, TrainingDiverged
+from iclkit.api import Batch, Job, Snapshot, TrainingDiverged
 from iclkit_trainers.accelerator import fresh_accelerator, rows, without_autocast
 from iclkit_trainers.configs import AccelerateConfig
 from iclkit_trainers.history import History, first_bad
 from iclkit_trainers.schedules import is_recorded, learning_rate, snapshot_steps
 from iclkit_trainers.state import pack, unpack, weights
-
-if TYPE_CHECKING:
-    from iclkit.protocols import Job
 
 REPORT_STEPS = 20  # how often the loss is looked at: reported, and checked for divergence
 SAVE_SECONDS = 30.0  # how much work a kill may lose, at most

@@ -13,6 +13,8 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import GradientAccumulationPlugin
 from torch.nn import Module
 
+from iclkit.api import ConfigError, Problem
+
 log = logging.getLogger(__name__)
 
 Precision = Literal["float32", "bf16", "fp16"]
@@ -69,12 +71,10 @@ def without_autocast(module: Module) -> None:
 def rows(batch_size: int, rank: int, processes: int) -> slice:
     """Return the rows of the global batch that one process computes.
 
-    Raises ValueError where the batch cannot be split evenly.
+    Raises ConfigError where the batch cannot be split evenly.
     """
     if batch_size % processes:
-        raise ValueError(
-            f"trainer.batch_size: {batch_size} sequences cannot be split evenly over {processes} processes; "
-            f"allowed: a multiple of {processes}"
-        )
+        text = f"{batch_size} cannot be split evenly over {processes} processes; allowed: a multiple of {processes}"
+        raise ConfigError([Problem("trainer.batch_size", text)])
     each = batch_size // processes
     return slice(rank * each, (rank + 1) * each)

@@ -110,7 +110,10 @@ def test_identity_is_what_shapes_the_weights(found, tiny):
 
 
 def test_prior_is_a_training_of_its_own_shared_by_cells(found, tiny):
-    tiny |= {"prior": {"data": {"topics": 1}, "trainer": {"steps": 3}}, "sweep": {"trainer.learning_rate": [1e-3, 1e-2]}}
+    tiny |= {
+        "prior": {"data": {"topics": 1}, "trainer": {"steps": 3}},
+        "sweep": {"trainer.learning_rate": [1e-3, 1e-2]},
+    }
     tiny["prior"]["trainer"]["learning_rate"] = 1e-3
     made = plan.load(None, tiny, found)
     priors = {training.prior.id for training in made.trainings if training.prior}

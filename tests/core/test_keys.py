@@ -32,7 +32,7 @@ def test_words_and_their_order_matter():
 
 def test_uniform_is_uniform_and_independent_across_addresses():
     draws = Key.root(11).fold(torch.arange(1000)).uniform(200)
-    assert 0 <= draws.min() and draws.max() < 1
+    assert draws.min() >= 0 and draws.max() < 1
     counts = torch.bincount((draws.flatten() * 100).long(), minlength=100).double()
     assert ((counts - 2000) ** 2 / 2000).sum() < 160  # chi-square, 99 degrees: p about 1e-4
     for other in (draws[1:].flatten(), draws[:-1].flatten().roll(1)):

@@ -111,7 +111,7 @@ def test_a_sweep_over_evaluation_length_trains_once(tiny, planned, found, counte
     assert np.isfinite(data["loss"].sel(length=8, split="topics")).all()
 
 
-SURPRISE = '''
+SURPRISE = """
 from attrs import frozen
 from iclkit.api import MetricSpec, Variable, hookimpl
 
@@ -132,7 +132,7 @@ def iclkit_metrics():
         name="surprise", summary="The largest loss of a sequence.", config=NoSettings, build="surprise_metric:Surprise",
         variables=(Variable(name="surprise", dims=("step", "split"), long_name="largest loss of a sequence"),),
     )
-'''
+"""
 
 
 def test_adding_a_metric_measures_it_alone_and_leaves_old_parts_untouched(tiny, planned, found, counted, tmp_path):
@@ -156,7 +156,7 @@ def test_adding_a_metric_measures_it_alone_and_leaves_old_parts_untouched(tiny, 
     assert (data["surprise_se"] > 0).all()
 
 
-FRAGILE = '''
+FRAGILE = """
 from attrs import frozen
 from iclkit.api import TrainerSpec, hookimpl, option
 
@@ -178,7 +178,7 @@ class Fragile:
 @hookimpl
 def iclkit_trainers():
     yield TrainerSpec(name="fragile", summary="Fails on request.", config=Config, build="fragile_trainer:Fragile")
-'''
+"""
 
 
 def test_a_failing_training_is_recorded_and_the_others_go_on(tiny, found, tmp_path):

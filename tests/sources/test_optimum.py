@@ -51,7 +51,7 @@ def test_uniform_prior_reaches_the_printed_floors(kit):
     n = 99
     exact = sum(binary_entropy((k + 1) / (n + 2)) for k in range(n + 1)) / (n + 1)
     assert floor.values[n] == pytest.approx(exact, abs=1e-12)
-    assert abs(floor.values[n] - exact) <= floor.error[n])
+    assert abs(floor.values[n] - exact) <= floor.error[n]
 
 
 @pytest.mark.parametrize(("alpha", "beta", "value"), [(1.0, 1.0, 0.5), (0.5, 0.5, 0.38629), (2.0, 2.0, 0.58333)])

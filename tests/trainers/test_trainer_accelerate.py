@@ -10,7 +10,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import nn
 from torch.nn import functional
 
-from iclkit.api import Batch, TrainingDiverged
+from iclkit.api import Batch, ConfigError, TrainingDiverged
 from iclkit_trainers import accelerate_trainer
 from iclkit_trainers.accelerate_trainer import AccelerateTrainer
 from iclkit_trainers.accelerator import rows
@@ -312,7 +312,7 @@ def test_slow_bf16_is_told(monkeypatch, caplog):
 
 def test_rows_split_the_batch_or_refuse():
     assert [rows(8, rank, 4) for rank in range(4)] == [slice(0, 2), slice(2, 4), slice(4, 6), slice(6, 8)]
-    with pytest.raises(ValueError, match=r"batch_size: 8 sequences cannot be split evenly over 3 .* multiple of 3"):
+    with pytest.raises(ConfigError, match=r"batch_size: 8 cannot be split evenly over 3 .* multiple of 3"):
         rows(8, 0, 3)
 
 
