@@ -41,17 +41,32 @@ SourceComponent = Annotated[Component, "source"]
 
 if TYPE_CHECKING:
     from iclkit.keys import Key
-    from iclkit.predictors import CategoricalDistribution, Mixture, Uniform, cross_entropy, kl, mixture_over
+    from iclkit.predictors import (
+        CategoricalDistribution,
+        GaussianDistribution,
+        Mixture,
+        Uniform,
+        conditional_mean,
+        cross_entropy,
+        entropy,
+        kl,
+        mixture_over,
+    )
 
-_LAZY = {
-    "Key": "iclkit.keys",
-    "CategoricalDistribution": "iclkit.predictors",
-    "Mixture": "iclkit.predictors",
-    "Uniform": "iclkit.predictors",
-    "cross_entropy": "iclkit.predictors",
-    "kl": "iclkit.predictors",
-    "mixture_over": "iclkit.predictors",
-}
+_LAZY = {"Key": "iclkit.keys"} | dict.fromkeys(
+    (
+        "CategoricalDistribution",
+        "GaussianDistribution",
+        "Mixture",
+        "Uniform",
+        "conditional_mean",
+        "cross_entropy",
+        "entropy",
+        "kl",
+        "mixture_over",
+    ),
+    "iclkit.predictors",
+)
 
 __all__ = [
     "Batch",
@@ -67,6 +82,7 @@ __all__ = [
     "ExecutorSpec",
     "Facts",
     "FigureSpec",
+    "GaussianDistribution",
     "Job",
     "Key",
     "Listed",
@@ -89,7 +105,9 @@ __all__ = [
     "TrainingDiverged",
     "Uniform",
     "Variable",
+    "conditional_mean",
     "cross_entropy",
+    "entropy",
     "frozen",
     "hookimpl",
     "kl",

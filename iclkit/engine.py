@@ -289,11 +289,9 @@ def _outcomes(future: Future, task: Task, plan: Plan) -> Mapping[str, Mapping[st
     error = future.exception()
     if error is None:
         return future.result()
-    brief = (
-        "its worker process died (out of memory?)"
-        if isinstance(error, BrokenProcessPool)
-        else f"{type(error).__name__}: {error}"
-    )
+    brief = f"{type(error).__name__}: {error}"
+    if isinstance(error, BrokenProcessPool):
+        brief = 'its worker process died: out of memory, or a script without if __name__ == "__main__": around its run'
     failed = {"status": "failed", "error": brief, "traceback": "".join(traceback.format_exception(error))}
     for name, _ in task.trainings:
         place = TrainingFolder(plan.folder / "trainings" / name)

@@ -155,7 +155,7 @@ def _scored(
     In a round each rank has one chunk; a rank that has none left takes part with None.
     """
     chunks = chunk_rows(len(split), config.evaluation_length)
-    space, bos = config.source.facts.space, config.data.bos
+    facts, bos = config.source.facts, config.data.bos
     for start in range(0, len(chunks), world.size):
         own = start + world.rank
         rows = chunks[own] if own < len(chunks) else None
@@ -173,7 +173,7 @@ def _scored(
         for step in steps:
             if scored is not None:
                 module.load_state_dict(folder.weights(step))
-                model = Memo(ModulePredictor(module, space, bos))
+                model = Memo(ModulePredictor(module, facts, bos))
             yield (None if scored is None else evolve(scored, model=model)), groups, step
 
 

@@ -15,7 +15,13 @@ from iclkit.registry import Registry
 from iclkit.specs import Component
 from iclkit.strict import Problems, Structurer, range_text
 
-CONFIGURABLE = {"source": "source", "model": "model", "trainer": "trainer", "metric": "metrics", "executor": "execution"}
+CONFIGURABLE = {
+    "source": "source",
+    "model": "model",
+    "trainer": "trainer",
+    "metric": "metrics",
+    "executor": "execution",
+}
 """Kinds of components that a config names -> the table that does."""
 
 _ABOUT = {
@@ -31,6 +37,7 @@ _HOLDOUT_ABOUT = "Units after the K (N) that no trainer can reach; certificates 
 _EVALUATION_ABOUT = "On how much of which data the snapshots are measured."
 _STORE_ABOUT = "Where a run lives and what it keeps."
 _WORDS = {int: "integer", float: "number", bool: "true or false", str: "string", Path: "path"}
+_FACTORY: Any = attrs.Factory
 _SCHEMA_LIMITS = {
     "at_least": "minimum",
     "above": "exclusiveMinimum",
@@ -60,11 +67,13 @@ class Key:
 _TITLE = Key(name="title", type=str, doc="what the run is called", default="")
 _SEED = Key(name="seed", type=int, doc="of everything random; see [seeds]", default=0)
 _CONTEXT = Key(
-    name="context", type=int | None, doc="the model's longest input, tokens", fallback="data.length", limits={"at_least": 1}
+    name="context",
+    type=int | None,
+    doc="the model's longest input, tokens",
+    fallback="data.length",
+    limits={"at_least": 1},
 )
-_WORKERS = Key(
-    name="workers", type=int, doc="worker processes; 0: one per core", default=0, limits={"at_least": 0}
-)
+_WORKERS = Key(name="workers", type=int, doc="worker processes; 0: one per core", default=0, limits={"at_least": 0})
 _NAME = Key(name="name", type=str | None, doc="what its results are called", fallback="its kind")
 _GROW = Key(name="grow", type=str | None, doc="how weights are carried over where shapes differ, such as net2net")
 
@@ -77,7 +86,7 @@ def keys(spec: Any) -> list[dict[str, Any]]:
 
 
 def type_words(kind: Any) -> str:
-    """Say a type in words: "integer", "number or \\"fresh\\"", "list of numbers"."""
+    """Say a type in words, such as: integer, integer or "fresh", list of numbers."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Literal:
         return " or ".join(f'"{value}"' if isinstance(value, str) else str(value) for value in inner)
@@ -97,8 +106,8 @@ def type_words(kind: Any) -> str:
 def example(registry: Registry) -> str:
     """Return a valid config in TOML that holds every table and key, what is not the default commented out."""
     blocks = [
-        "# Every table and key of an iclkit config. As it stands it is valid, and everything that is not commented out\n"
-        "# has its default value. What begins with '# name =' shows a form, not a default.",
+        "# Every table and key of an iclkit config. It is valid as it stands: what is not commented out has its\n"
+        "# default, what is (such as `# clip = 1.0`) is absent by default and shows its form.",
         "\n".join(_lines([_TITLE, _SEED])),
         _block("seeds", _SEEDS_ABOUT, _seed_keys(), commented=True),
         _components(registry, "source"),
@@ -231,9 +240,18 @@ def _toml(value: Any) -> str:
 def schema(registry: Registry) -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) of configs with the components that are installed."""
     definitions: dict[str, Any] = {}
-    for kind, extra in {"source": [], "model": [_CONTEXT], "trainer": [], "metric": [_NAME], "executor": [_WORKERS]}.items():
+    for kind, extra in {
+        "source": [],
+        "model": [_CONTEXT],
+        "trainer": [],
+        "metric": [_NAME],
+        "executor": [_WORKERS],
+    }.items():
         names = registry.names(kind)
-        definitions[kind] = {"description": _ABOUT[kind], "oneOf": [{"$ref": f"#/$defs/{kind}.{name}"} for name in names]}
+        definitions[kind] = {
+            "description": _ABOUT[kind],
+            "oneOf": [{"$ref": f"#/$defs/{kind}.{name}"} for name in names],
+        }
         for entry in registry.all(kind):
             definitions[f"{kind}.{entry.spec.name}"] = _component_schema(entry.spec, extra)
     definitions["data"] = _table_schema(_keys_of(Data), _DATA_ABOUT)
@@ -362,7 +380,9 @@ def reference(registry: Registry) -> dict[str, str]:
     for kind in ("figure", "check", "command"):
         rows = [f"| `{entry.spec.name}` | {_cell(entry.spec.summary)} |" for entry in registry.all(kind)]
         if rows:
-            pages[_plural(kind)] = "\n".join([f"# {_plural(kind).capitalize()}\n", "| name | what |", "|---|---|", *rows, ""])
+            pages[_plural(kind)] = "\n".join(
+                [f"# {_plural(kind).capitalize()}\n", "| name | what |", "|---|---|", *rows, ""]
+            )
     return pages
 
 
@@ -393,9 +413,7 @@ def _component_section(spec: Any) -> str:
     parts.append(_key_table(keys) if keys else "It has no keys.")
     variables = getattr(spec, "variables", ())
     if variables:
-        rows = [
-            f"| `{one.name}` | {', '.join(one.dims)} | {one.units} | {_cell(one.long_name)} |" for one in variables
-        ]
+        rows = [f"| `{one.name}` | {', '.join(one.dims)} | {one.units} | {_cell(one.long_name)} |" for one in variables]
         parts.append("\n".join(["| variable | dims | units | what |", "|---|---|---|---|", *rows]))
     return "\n\n".join(parts)
 
@@ -419,7 +437,7 @@ def _keys_of(cls: type) -> list[Key]:
     for field in attrs.fields(attrs.resolve_types(cls, include_extras=True)):
         required = field.default is attrs.NOTHING
         default = None if required else field.default
-        if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        if isinstance(default, _FACTORY):
             default = None if default.takes_self else default.factory()
         made.append(
             Key(

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from iclkit.protocols import Batch, Predictor
 
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
 
 @frozen(eq=False)
 class CategoricalDistribution:
@@ -31,24 +33,75 @@ class CategoricalDistribution:
         return self.log_probs.gather(-1, tokens[..., None]).squeeze(-1)
 
 
-def cross_entropy(p: CategoricalDistribution, q: CategoricalDistribution) -> Tensor:
-    """Return -sum_v p(v) ln q(v), float64 (B, T), nats; inf where p allows what q rules out."""
-    return -_expect(p, q.log_probs)
+@frozen(eq=False)
+class GaussianDistribution:
+    """The Gaussian of the next real token at every position.
+
+    Parameters
+    ----------
+    mean : float tensor (B, T, D).
+    scale : its standard deviations, (B, T, D), or a lower triangular factor of its covariance, (B, T, D, D).
+
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    @property
+    def scale_tril(self) -> Tensor:
+        """The lower triangular factor L of the covariance L L^T, (B, T, D, D)."""
+        return self.scale if self.scale.ndim > self.mean.ndim else torch.diag_embed(self.scale)
+
+    def log_prob(self, tokens: Tensor) -> Tensor:
+        """Return the log-density of tokens, (B, T, D); (B, T)."""
+        away = tokens - self.mean
+        if self.scale.ndim == self.mean.ndim:
+            terms = -0.5 * (away / self.scale) ** 2 - self.scale.log() - _HALF_LOG_2PI
+            return terms.sum(-1)
+        white = torch.linalg.solve_triangular(self.scale, away[..., None], upper=False).squeeze(-1)
+        log_det = self.scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return -0.5 * white.square().sum(-1) - log_det - away.shape[-1] * _HALF_LOG_2PI
 
 
-def kl(p: CategoricalDistribution, q: CategoricalDistribution) -> Tensor:
-    """Return D_KL(p, q) = sum_v p(v) ln(p(v) / q(v)), float64 (B, T), nats; inf where p allows what q rules out."""
-    return _expect(p, p.log_probs - q.log_probs)
+Distribution = CategoricalDistribution | GaussianDistribution
 
 
-def entropy(p: CategoricalDistribution) -> Tensor:
-    """Return -sum_v p(v) ln p(v), float64 (B, T), nats."""
-    return -_expect(p, p.log_probs)
+def cross_entropy(p: Distribution, q: Distribution) -> Tensor:
+    """Return -E_p ln q, float64 (B, T), nats; inf where p allows what q rules out."""
+    if isinstance(p, CategoricalDistribution) and isinstance(q, CategoricalDistribution):
+        return -_expect(p, q.log_probs)
+    return kl(p, q) + entropy(p)
+
+
+def kl(p: Distribution, q: Distribution) -> Tensor:
+    """Return D_KL(p, q) = E_p ln(p / q), float64 (B, T), nats; inf where p allows what q rules out."""
+    if isinstance(p, CategoricalDistribution) and isinstance(q, CategoricalDistribution):
+        return _expect(p, p.log_probs - q.log_probs)
+    if isinstance(p, GaussianDistribution) and isinstance(q, GaussianDistribution):
+        return _gaussian_kl(p, q)
+    raise TypeError(f"no divergence between {type(p).__name__} and {type(q).__name__}")
+
+
+def entropy(p: Distribution) -> Tensor:
+    """Return -E_p ln p, float64 (B, T), nats (differential entropy for reals)."""
+    if isinstance(p, CategoricalDistribution):
+        return -_expect(p, p.log_probs)
+    log_det = p.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return log_det + p.mean.shape[-1] * (0.5 + _HALF_LOG_2PI)
 
 
 def _expect(p: CategoricalDistribution, values: Tensor) -> Tensor:
     """Average values (B, T, V) under p, with 0 times anything being 0."""
     return torch.where(p.log_probs == -torch.inf, 0.0, p.log_probs.exp() * values).sum(-1)
+
+
+def _gaussian_kl(p: GaussianDistribution, q: GaussianDistribution) -> Tensor:
+    lower_p, lower_q = p.scale_tril, q.scale_tril
+    white = torch.linalg.solve_triangular(lower_q, lower_p, upper=False)
+    away = torch.linalg.solve_triangular(lower_q, (p.mean - q.mean)[..., None], upper=False)
+    log_dets = [factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) for factor in (lower_q, lower_p)]
+    squares = white.square().sum((-2, -1)) + away.square().sum((-2, -1))
+    return log_dets[0] - log_dets[1] + 0.5 * (squares - p.mean.shape[-1])
 
 
 class Mixture:
@@ -73,12 +126,25 @@ class Mixture:
             evidence = torch.logaddexp(evidence, _evidence(weight, part.log_prob(batch)))
         return evidence.diff(dim=1)  # NaN is -inf minus -inf: no history to condition on
 
+    def mean(self, batch: Batch) -> Tensor | None:
+        """Return the mixed conditional mean of real tokens, float64 (B, T, D); None if a part has none."""
+        evidence, total = torch.tensor(-torch.inf, dtype=torch.float64), torch.tensor(0.0, dtype=torch.float64)
+        for weight, part in self._parts():
+            mean = conditional_mean(part, batch)
+            if mean is None:
+                return None
+            before = _evidence(weight, part.log_prob(batch))[:, :-1]
+            merged = torch.logaddexp(evidence, before)
+            old, new = ((values - merged).exp()[..., None] for values in (evidence, before))
+            evidence, total = merged, old * total + new * mean
+        return total
+
     def distribution(self, batch: Batch) -> CategoricalDistribution | None:
-        """Return the mixed distributions; None if a part has none."""
+        """Return the mixed distributions; None if a part has none, and for real tokens."""
         evidence = joint = torch.tensor(-torch.inf, dtype=torch.float64)
         for weight, part in self._parts():
             distribution = part.distribution(batch)
-            if distribution is None:
+            if not isinstance(distribution, CategoricalDistribution):
                 return None
             before = _evidence(weight, distribution.log_prob(batch.tokens))[:, :-1]
             evidence = torch.logaddexp(evidence, before)
@@ -91,6 +157,15 @@ class Mixture:
         """Return the weights of the parts given whole sequences, float64 (B, K), rows summing to 1."""
         evidence = [_evidence(weight, part.log_prob(batch))[:, -1] for weight, part in self._parts()]
         return torch.stack(evidence, dim=1).softmax(dim=1)
+
+
+def conditional_mean(predictor: Any, batch: Batch) -> Tensor | None:
+    """Return a predictor's mean of each real token given those before it, float64 (B, T, D); None if it has none."""
+    own = getattr(predictor, "mean", None)
+    if own is not None:
+        return own(batch)
+    distribution = predictor.distribution(batch)
+    return distribution.mean if isinstance(distribution, GaussianDistribution) else None
 
 
 def _evidence(weight: float, log_prob: Tensor) -> Tensor:
@@ -113,18 +188,24 @@ class OneTopic:
         """Return float64 (B, T)."""
         return self._oracle.log_prob(self._pretend(batch))
 
-    def distribution(self, batch: Batch) -> CategoricalDistribution | None:
+    def distribution(self, batch: Batch) -> Distribution | None:
         """Return the topic's distributions."""
         return self._oracle.distribution(self._pretend(batch))
 
+    def mean(self, batch: Batch) -> Tensor | None:
+        """Return the topic's conditional means of real tokens."""
+        return conditional_mean(self._oracle, self._pretend(batch))
 
-def mixture_over(source: Any, topics: Any, weights: Tensor, chunk: int = 64) -> Mixture:
+
+def mixture_over(source: Any, topics: Any, weights: Tensor, chunk: int = 256) -> Mixture:
     """Return the exact mixture over topics, asked of the source a chunk of topics at a time.
 
-    `weights` is a float64 tensor (K,). A source without a `mixture` of its own is asked for its oracle, one topic
-    after the other.
+    `weights` is a float64 tensor (K,). A source without a `mixture` of its own (or whose answer is None) is asked for
+    its oracle, one topic after the other.
     """
     own = getattr(source, "mixture", None)
+    if own is not None and own(topics[:1], weights[:1]) is None:
+        own = None
 
     def parts() -> Iterator[tuple[float, Predictor]]:
         if own is None:
@@ -171,7 +252,13 @@ class Memo:
             )
         return self._known["log_prob"]
 
-    def distribution(self, batch: Batch) -> CategoricalDistribution | None:
+    def mean(self, batch: Batch) -> Tensor | None:
+        """Return the predictor's answer for the batch this memo belongs to."""
+        if "mean" not in self._known:
+            self._known["mean"] = conditional_mean(self._predictor, batch)
+        return self._known["mean"]
+
+    def distribution(self, batch: Batch) -> Distribution | None:
         """Return the predictor's answer for the batch this memo belongs to."""
         if "distribution" not in self._known:
             self._known["distribution"] = self._predictor.distribution(batch)

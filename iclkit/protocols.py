@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from iclkit.keys import Key
-    from iclkit.predictors import CategoricalDistribution
+    from iclkit.predictors import Distribution
 
 Reference = Literal["oracle", "mixture", "population"]
 
@@ -82,8 +82,11 @@ class Predictor(Protocol):
         """
         ...
 
-    def distribution(self, batch: Batch) -> CategoricalDistribution | None:
-        """Return the distributions of each token given those before it, or None where there is no closed form."""
+    def distribution(self, batch: Batch) -> Distribution | None:
+        """Return the distributions of each token given those before it, or None where there is no closed form.
+
+        A predictor of real tokens without one may have a method `mean(batch)` -> float64 (B, T, D) or None.
+        """
         ...
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,15 @@ if TYPE_CHECKING:
 
 _ROWS = 16  # running trainings shown at most
 _REFRESHES = 3  # per second
+_PATIENCE = 3.0  # seconds that an interrupted run is given to leave by itself
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user or a scheduler asked us to leave, and was answered; `exit_code` is what the shell expects."""
+
+    def __init__(self, exit_code: int):
+        super().__init__()
+        self.exit_code = exit_code
 
 
 class Lines:
@@ -90,13 +101,13 @@ class View(Lines):
         from rich.console import Console
         from rich.live import Live
 
+        self._waiting: dict[str, Training] = {}
+        self._seen: dict[str, Mapping[str, Any]] = {}
+        self._since = 0.0
         self._console = Console(stderr=True)
         self._live = Live(
             console=self._console, get_renderable=self._render, refresh_per_second=_REFRESHES, transient=True
         )
-        self._waiting: dict[str, Training] = {}
-        self._seen: dict[str, Mapping[str, Any]] = {}
-        self._since = 0.0
 
     def begin(self, plan: Plan, waiting: Sequence[Training]) -> None:
         """Say how much there is to do and start the view."""
@@ -172,21 +183,21 @@ def interruptible(reports: Lines) -> Iterator[None]:
     """Leave promptly on Ctrl-C or a scheduler's SIGTERM: every write is atomic, so nothing has to be finished."""
 
     def leave(number: int, frame: FrameType | None) -> None:
-        import multiprocessing
-
-        signal.signal(number, signal.SIG_IGN)
+        del frame
+        for again in before:
+            signal.signal(again, signal.SIG_IGN)
         reports.close()
-        print(  # noqa: T201
-            "iclkit: interrupted; what was finished is kept, and running the same command again continues",
-            file=sys.stderr,
-            flush=True,
-        )
+        reports.say("iclkit: interrupted; what was finished is kept, and running the same command again continues")
         for child in multiprocessing.active_children():
-            child.terminate()
-        sys.stdout.flush()
-        os._exit(128 + number)  # an executor would wait for all that it was given
+            child.terminate()  # an executor would wait for all that it was given
+        deadline = threading.Timer(_PATIENCE, os._exit, (128 + number,))
+        deadline.daemon = True
+        deadline.start()
+        raise Interrupted(128 + number)
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, leave)
     try:
         yield
     finally:

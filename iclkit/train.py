@@ -39,6 +39,7 @@ class TrainingJob:
     def __init__(self, training: Training, folder: TrainingFolder, start: Mapping[str, Tensor] | None, world: World):
         self.config = config = training.config
         self.source = config.source.build()
+        self.facts = config.source.facts
         self.module = build_module(config)
         self.start = start
         self.data = TrainingSequences(config, self.source)
@@ -56,7 +57,7 @@ class TrainingJob:
 
     def loss(self, module: Module, batch: Batch) -> Tensor:
         """Return the loss of each token, float32 (B, T), nats."""
-        return heads.loss(module, self.config.source.facts.space, batch, self.config.data.bos)
+        return heads.loss(module, self.facts, batch, self.config.data.bos)
 
     def seed(self, step: int) -> None:
         """Seed torch for what a module draws itself (dropout) at a step."""

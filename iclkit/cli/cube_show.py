@@ -85,7 +85,9 @@ def _failed_cells(status: DataArray) -> list[dict[str, Any]]:
 
     return [
         {
-            str(dim): status[dim].values[place].item() if status[dim].dtype.kind in "iuf" else str(status[dim].values[place])
+            str(dim): status[dim].values[place].item()
+            if status[dim].dtype.kind in "iuf"
+            else str(status[dim].values[place])
             for dim, place in zip(status.dims, index, strict=True)
         }
         for index in np.argwhere(status.values == _STATES.index("failed"))

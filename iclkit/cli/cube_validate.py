@@ -31,7 +31,9 @@ def validate(path: Path, as_json: bool) -> None:
     if as_json:
         table.dump({"ok": not found, "flaws": found})
     elif not found:
-        click.echo(f"ok: {len(data.data_vars)} variables over {', '.join(f'{dim} {size}' for dim, size in data.sizes.items())}")
+        click.echo(
+            f"ok: {len(data.data_vars)} variables over {', '.join(f'{dim} {size}' for dim, size in data.sizes.items())}"
+        )
     if found:
         raise StoreError("\n".join(f"{path}: {flaw}" for flaw in found))
 

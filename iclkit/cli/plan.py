@@ -32,7 +32,11 @@ def facts(plan: Plan) -> dict[str, Any]:
         "config": str(plan.path),
         "folder": str(plan.folder),
         "dims": [
-            {"name": axis.dim, "size": len(axis), "values": ["fresh" if _fresh(label) else label for label in axis.labels]}
+            {
+                "name": axis.dim,
+                "size": len(axis),
+                "values": ["fresh" if _fresh(label) else label for label in axis.labels],
+            }
             for axis in plan.axes
         ],
         "cells": len(plan.cells),

@@ -62,8 +62,7 @@ def show(name: str, plugin_files: tuple[Path, ...], as_json: bool) -> None:
             columns = ("key", "type", "default", "limits", "doc")
             table.show(columns, [[row[column] for column in columns] for row in rows])
     if provided and not as_json:
-        columns = ("kind", "name", "summary")
-        table.show(columns, [[one[column] for column in columns] for one in provided])
+        table.show(("kind", "name", "summary"), [(one["kind"], one["name"], one["summary"]) for one in provided])
     for one in broken:
         if not as_json:
             click.echo(f"plugin {one.provider} is broken:\n{one.traceback}")
@@ -77,7 +76,12 @@ def show(name: str, plugin_files: tuple[Path, ...], as_json: bool) -> None:
 def troubles(registry: Registry) -> dict[str, Any]:
     """Return what is broken or claimed twice, as a JSON value."""
     claims = [
-        {"kind": kind, "name": name, "claimed_by": [str(claimant) for claimant in claimants], "used": _used(registry, kind, name)}
+        {
+            "kind": kind,
+            "name": name,
+            "claimed_by": [str(claimant) for claimant in claimants],
+            "used": _used(registry, kind, name),
+        }
         for (kind, name), claimants in registry.conflicts.items()
     ]
     hidden = [
@@ -94,7 +98,7 @@ def tell_troubles(told: dict[str, Any]) -> None:
         click.echo(f"broken: {one['plugin']} ({one['distribution']}): {one['error']}")
     for one in told["conflicts"]:
         click.echo(
-            f"conflict: {one['kind']} \"{one['name']}\" is claimed by {' and '.join(one['claimed_by'])}; "
+            f'conflict: {one["kind"]} "{one["name"]}" is claimed by {" and ".join(one["claimed_by"])}; '
             f"used: {one['used'] or 'none of them'}"
         )
 

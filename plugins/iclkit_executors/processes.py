@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import wait
@@ -16,7 +17,8 @@ def make(config: Any, workers: int) -> ProcessPoolExecutor:
 
 
 def _begin() -> None:
-    """End this worker when its parent ends, however that happens."""
+    """End this worker when its parent ends, however that happens; Ctrl-C is the parent's to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -1,0 +1,3 @@
+"""A plugin whose import fails."""
+
+import no_such_module_at_all  # noqa: F401
