@@ -177,11 +177,9 @@ def read(raw: Mapping[str, Any], registry: Registry, folder: Path) -> Config:
     """
     reader = _Reader(raw, Structurer(registry, folder))
     config = reader.config()
-    if reader.problems:
-        raise ConfigError(reader.problems)
-    problems = list(_cross_problems(config))
+    problems = [*reader.problems, *_cross_problems(config)]
     if config.prior is not None:
-        problems += below("prior", _cross_problems(config.prior))
+        problems += below("prior", [problem for problem in _cross_problems(config.prior) if problem not in problems])
     if problems:
         raise ConfigError(problems)
     return config
@@ -301,12 +299,16 @@ class _Reader:
 
 
 def _cross_problems(config: Config) -> list[Problem]:
-    """Find what single tables cannot know."""
-    found = dict(_source_limits(config)) | dict(_context_limits(config))
-    evaluation = config.evaluation
-    if evaluation.topics is not None and evaluation.topics > evaluation.sequences:
+    """Find what single tables cannot know, as far as they could be read (a table with problems is None)."""
+    data, evaluation = config.data, config.evaluation
+    found: dict[str, str] = {}
+    if data and evaluation and config.source:
+        found |= dict(_source_limits(config))
+    if data and evaluation and config.model:
+        found |= dict(_context_limits(config))
+    if evaluation and evaluation.topics is not None and evaluation.topics > evaluation.sequences:
         found["evaluation.topics"] = f"{evaluation.topics} is more than evaluation.sequences = {evaluation.sequences}"
-    if not config.data.bos and config.data.length < 2:
+    if data and not data.bos and data.length < 2:
         found["data.length"] = "without a begin token at least 2 tokens are needed"
     return [Problem(path, message) for path, message in found.items()]
 

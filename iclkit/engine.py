@@ -269,6 +269,8 @@ def _execute(
                 for name, outcome in outcomes.items():
                     reporter.ended(plan.training(name), outcome)
                     stopped = stopped or (fail_fast and outcome["status"] == "failed")
+            if stopped:  # what no worker has begun yet is taken back
+                running = {future: task for future, task in running.items() if not future.cancel()}
 
 
 def _executor(plan: Plan, plugins: Plugins, tasks: int, workers: int, ranks: int) -> Executor:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from iclkit.snapshots import TrainingFolder
 
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
 _ROWS = 16  # running trainings shown at most
 _REFRESHES = 3  # per second
 _PATIENCE = 3.0  # seconds that an interrupted run is given to leave by itself
-
-
-class Interrupted(KeyboardInterrupt):
-    """The user or a scheduler asked us to leave, and was answered; `exit_code` is what the shell expects."""
-
-    def __init__(self, exit_code: int):
-        super().__init__()
-        self.exit_code = exit_code
 
 
 class Lines:
@@ -174,8 +166,12 @@ class View(Lines):
 
 def reporter() -> Lines:
     """Return the live view where stderr is a terminal that can show it, plain lines otherwise."""
-    plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb" or not sys.stderr.isatty()
-    return Lines() if plain else View()
+    return View() if is_lively(sys.stderr) else Lines()
+
+
+def is_lively(stream: TextIO) -> bool:
+    """Whether a stream is a terminal on which colour and animation are welcome."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 @contextmanager
@@ -193,7 +189,7 @@ def interruptible(reports: Lines) -> Iterator[None]:
         deadline = threading.Timer(_PATIENCE, os._exit, (128 + number,))
         deadline.daemon = True
         deadline.start()
-        raise Interrupted(128 + number)
+        raise SystemExit(128 + number)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:

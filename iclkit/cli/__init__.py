@@ -193,8 +193,9 @@ def _exit_code(args: Sequence[str] | None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt) as error:
-        return _interrupted(error)
+    except (click.Abort, KeyboardInterrupt):  # a run says more, see terminal.interruptible
+        _say("interrupted")
+        return INTERRUPTED
     except BrokenPipeError:  # whoever read our output has left, as `head` does
         _forget_stdout()
         return 1
@@ -216,15 +217,6 @@ def _exit_code(args: Sequence[str] | None) -> int:
         hint = "" if _logger.isEnabledFor(logging.DEBUG) else " (run with -v for the traceback)"
         _say(f"unexpected {_one_line(error)}{hint}")
         return 1
-
-
-def _interrupted(error: BaseException) -> int:
-    """Return the exit code of an interruption; a run has told of it already."""
-    cause = error.__cause__ if isinstance(error, click.Abort) else error
-    told = getattr(cause, "exit_code", None)
-    if told is None:
-        _say("interrupted")
-    return told or INTERRUPTED
 
 
 def _say(message: str) -> None:

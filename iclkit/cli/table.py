@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from iclkit.terminal import is_lively
+
 
 def show(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
     """Print a table: fitted to a terminal, or one plain line per row, never cut, for whatever else reads it."""
@@ -22,7 +24,12 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = 
         made.add_column(name, overflow="fold", no_wrap=place == 0 or not terminal)
     for row in rows:
         made.add_row(*(_cell(value) for value in row))
-    console = Console(width=None if terminal else 10_000, markup=False, highlight=False)
+    console = Console(
+        width=None if terminal else 10_000,
+        color_system="auto" if is_lively(sys.stdout) else None,
+        markup=False,
+        highlight=False,
+    )
     with console.capture() as captured:
         console.print(made)
     for line in captured.get().splitlines():

@@ -74,3 +74,15 @@ def spawn(tmp_path):
         return made.returncode, made.stdout, made.stderr
 
     return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """Run the tiny config once, in a process of its own: returns (config, run folder, what was printed)."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.toml").write_text(TINY)
+    made = subprocess.run(
+        [sys.executable, "-m", "iclkit", "run", "tiny.toml"], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+    assert made.returncode == 0, made.stderr
+    return folder / "tiny.toml", folder / "runs" / "tiny", made

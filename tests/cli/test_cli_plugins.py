@@ -144,7 +144,7 @@ def iclkit_sources():
         summary="A fair die: nothing to learn in context.",
         config=Die,
         build="my_die:FairDie",
-        facts=lambda config: Facts(space=Categorical(config.sides), topics=Listed(weights=(1.0,)), references=("oracle",)),
+        facts=lambda config: Facts(space=Categorical(config.sides), topics=Listed(weights=(1.0,))),
     )
 """
 

@@ -60,6 +60,12 @@ def test_what_single_mistakes_say(found, tiny, path, value, said):
     assert any(line.startswith(said) for line in _problems(found, tables)), _problems(found, tables)
 
 
+def test_what_tables_contradict_is_told_beside_what_is_wrong_inside_them(found, tiny):
+    tiny["model"]["widht"] = 3
+    tiny["data"]["topics"] = 9
+    assert [line.partition(":")[0] for line in _problems(found, tiny)] == ["model.widht", "data.topics"]
+
+
 def test_longer_evaluation_is_fine_without_learned_positions(found, tiny):
     tiny["evaluation"]["length"] = 20
     tiny["model"]["positions"] = "rope"
