@@ -23,8 +23,8 @@ TOP = 1 << 40
 
 Design = Literal["stratified", "clustered"]
 
-_BLOCK = 4096  # sequences sampled at a time: the sampler's cost is per time step, not per sequence
-_KEPT_TOKENS = 1 << 28  # finite training data up to so many tokens are sampled once and kept
+_BLOCK = 4096  # sequences sampled at a time (channels counted): the sampler's cost is per time step
+_KEPT_BYTES = 1 << 28  # finite training data up to this size are sampled once and kept
 
 
 def topics_key(config: Config) -> Key:
@@ -81,6 +81,12 @@ class Sampler:
         self._topics, self._sequences, self._length = topics, sequences, length
         space = config.source.facts.space
         self.dtype = _smallest(space.size) if isinstance(space, Categorical) else torch.float64
+        self.channels = 1 if isinstance(space, Categorical) else space.dim
+
+    @property
+    def bytes(self) -> int:
+        """How much memory the tokens of a kept sequence take."""
+        return self._length * self.channels * self.dtype.itemsize
 
     def batch(self, topic: Tensor, number: Tensor) -> Batch:
         """Sample sequences: `topic` is an index into the family, or a topic number where there is none."""
@@ -123,9 +129,9 @@ class TrainingSequences:
 
     def batch(self, step: int, size: int, rows: slice = slice(None)) -> Batch:
         """Return rows of the batch of a step (0-based); `size` is the global batch size."""
-        if self.count is not None and self.count * self._config.data.length <= _KEPT_TOKENS:
+        if self.count is not None and self.count * self._sampler.bytes <= _KEPT_BYTES:
             return self._from_kept(torch.arange(step * size, (step + 1) * size)[rows], size)
-        steps = max(1, _BLOCK // size)
+        steps = max(1, _BLOCK // (size * self._sampler.channels))
         block, place = divmod(step, steps)
         if self._block is None or self._block[0] != (block, size):
             units = torch.arange(block * steps * size, (block + 1) * steps * size)

@@ -17,16 +17,17 @@ from torch.nn import Module
 
 from iclkit import parts, provenance
 from iclkit.config import Config
-from iclkit.data import Split, TrainingSequences, chunk_rows, listed_family, splits
+from iclkit.data import Split, TrainingSequences, chunk_rows, splits
 from iclkit.errors import NotApplicable
 from iclkit.heads import ModulePredictor
+from iclkit.modules import build_module
 from iclkit.plan import Pass
-from iclkit.predictors import Memo, Predictor, mixture_over
+from iclkit.predictors import Memo
 from iclkit.protocols import MeasuredCell, ScoredBatch
 from iclkit.reduction import Reducer
+from iclkit.references import References
 from iclkit.snapshots import TrainingFolder
 from iclkit.specs import Component, Variable
-from iclkit.train import build_module
 from iclkit.world import World
 
 _logger = logging.getLogger(__name__)
@@ -42,56 +43,6 @@ class _Metric:
     @property
     def variables(self) -> dict[str, Variable]:
         return {variable.name: variable for variable in self.component.spec.variables}
-
-
-class References:
-    """The exact references of a cell, as predictors; equal laws are one object, so they are computed once."""
-
-    def __init__(self, config: Config, source: Any, training: TrainingSequences):
-        self.names = config.source.facts.references
-        self._family = training.family if config.data.topics != "fresh" else None
-        self._all = listed_family(config, source)
-        self._source = source
-        made: dict[str, Predictor] = {}
-        if "oracle" in self.names:
-            made["oracle"] = source.oracle()
-        if "mixture" in self.names and self._family is not None:
-            made["mixture"] = mixture_over(source, self._family.topics, self._family.weights)
-        if "population" in self.names:
-            if self._all is not None:
-                same = self._family is not None and len(self._family.weights) == len(self._all.weights)
-                made["population"] = (
-                    made["mixture"]
-                    if same and "mixture" in made
-                    else mixture_over(source, self._all.topics, self._all.weights)
-                )
-            elif (own := getattr(source, "population", lambda: None)()) is not None:
-                made["population"] = own
-        self.predictors = made
-
-    def memos(self) -> dict[str, Memo]:
-        """Return fresh memos, one per law."""
-        memos = {id(predictor): Memo(predictor) for predictor in self.predictors.values()}
-        return {name: memos[id(predictor)] for name, predictor in self.predictors.items()}
-
-    def laws(self, split: str) -> list[tuple[str, str, Any, Any]]:
-        """Return (name, what to ask the source for, topics, weights) of the references that are exact on a split."""
-        laws: list[tuple[str, str, Any, Any]] = []
-        if split == "sequences" and self._family is not None:
-            law = self._family.topics, self._family.weights
-            laws = [("oracle", "oracle", *law), ("mixture", "mixture", *law)]
-            if self.predictors.get("population") is self.predictors.get("mixture"):
-                laws.append(("population", "mixture", *law))
-        elif split == "topics" and self._all is not None:
-            law = self._all.topics, self._all.weights
-            laws = [("oracle", "oracle", *law), ("population", "mixture", *law)]
-            if self.predictors.get("population") is self.predictors.get("mixture"):
-                laws.append(("mixture", "mixture", *law))
-        elif split == "topics":
-            laws = [("oracle", "oracle", None, None), ("population", "population", None, None)]
-        else:
-            return []
-        return [law for law in laws if law[0] in self.predictors]
 
 
 def measure(wanted: Pass, metrics: Sequence[str], trainings: Path, world: World) -> xr.Dataset | None:
@@ -123,7 +74,7 @@ def measure(wanted: Pass, metrics: Sequence[str], trainings: Path, world: World)
         optimum={
             split.name: split.optimum if split.optimum in references.predictors else None for split in made_splits
         },
-        laws={split.name: tuple(references.laws(split.name)) for split in made_splits},
+        laws={split.name: references.laws(split.name) for split in made_splits},
         length=config.evaluation_length,
         history=folder.history(),
     )

@@ -2,7 +2,8 @@
 
 At input i a module predicts the token that follows. With a begin token the inputs are (begin, x_1 .. x_{T-1}) and
 every position is predicted; without it position 1 is not. A categorical module returns logits; a real one the mean
-of a Gaussian whose scale is the source's noise (squared-error training), or (mean, log scale) to learn the scale.
+of a Gaussian whose scale is the source's noise (squared-error training), or (mean, log scale) to learn the scale,
+over the channels that the space says are predicted.
 """
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import Module, functional
 
 from iclkit.predictors import CategoricalDistribution, GaussianDistribution
 from iclkit.protocols import Batch
-from iclkit.spaces import Categorical
+from iclkit.spaces import Categorical, Real
 from iclkit.specs import Facts
 
 
@@ -42,11 +43,14 @@ def loss(module: Module, facts: Facts, batch: Batch, bos: bool) -> Tensor:
 
 
 def _gaussian(facts: Facts, output: Tensor | tuple[Tensor, Tensor]) -> GaussianDistribution:
-    """Return the Gaussian a module's output means, diagonal."""
-    if isinstance(output, tuple):
-        mean, log_scale = output
-        return GaussianDistribution(mean, log_scale.exp().expand(mean.shape))
-    return GaussianDistribution(output, torch.full_like(output, facts.noise))
+    """Return the Gaussian a module's output means, diagonal; at least float32, whatever the module computes in."""
+    mean, log_scale = output if isinstance(output, tuple) else (output, None)
+    assert isinstance(facts.space, Real)
+    mean = mean[..., : facts.space.scored]
+    mean = mean.to(torch.promote_types(mean.dtype, torch.float32))
+    if log_scale is None:
+        return GaussianDistribution(mean, torch.full_like(mean, facts.noise))
+    return GaussianDistribution(mean, log_scale[..., : facts.space.scored].to(mean.dtype).exp().expand(mean.shape))
 
 
 class ModulePredictor:
@@ -62,10 +66,10 @@ class ModulePredictor:
         output = self.module(_inputs(self.facts, batch.tokens.to(device), self.bos))
         if isinstance(self.facts.space, Categorical):
             return CategoricalDistribution(self._padded(output.cpu().double().log_softmax(-1)))
-        gaussian = _gaussian(self.facts, output)
-        return GaussianDistribution(
-            self._padded(gaussian.mean.cpu().double()), self._padded(gaussian.scale.cpu().double())
-        )
+        both = output if isinstance(output, tuple) else (output,)
+        double = tuple(part.cpu().double() for part in both)
+        gaussian = _gaussian(self.facts, double if isinstance(output, tuple) else double[0])  # type: ignore[arg-type]
+        return GaussianDistribution(self._padded(gaussian.mean), self._padded(gaussian.scale))
 
     def log_prob(self, batch: Batch) -> Tensor:
         """Return float64 (B, T)."""

@@ -35,7 +35,7 @@ class CategoricalDistribution:
 
 @frozen(eq=False)
 class GaussianDistribution:
-    """The Gaussian of the next real token at every position.
+    """The Gaussian of the next real token at every position, of its first D channels where it has more.
 
     Parameters
     ----------
@@ -53,14 +53,24 @@ class GaussianDistribution:
         return self.scale if self.scale.ndim > self.mean.ndim else torch.diag_embed(self.scale)
 
     def log_prob(self, tokens: Tensor) -> Tensor:
-        """Return the log-density of tokens, (B, T, D); (B, T)."""
-        away = tokens - self.mean
+        """Return the log-density of the first D channels of tokens, (B, T, D or more); (B, T)."""
+        away = tokens[..., : self.mean.shape[-1]] - self.mean
         if self.scale.ndim == self.mean.ndim:
             terms = -0.5 * (away / self.scale) ** 2 - self.scale.log() - _HALF_LOG_2PI
             return terms.sum(-1)
         white = torch.linalg.solve_triangular(self.scale, away[..., None], upper=False).squeeze(-1)
-        log_det = self.scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return -0.5 * white.square().sum(-1) - log_det - away.shape[-1] * _HALF_LOG_2PI
+        return -0.5 * white.square().sum(-1) - self.log_det - away.shape[-1] * _HALF_LOG_2PI
+
+    @property
+    def log_det(self) -> Tensor:
+        """Half the logarithm of the determinant of the covariance, (B, T)."""
+        diagonal = self.scale if self.scale.ndim == self.mean.ndim else self.scale.diagonal(dim1=-2, dim2=-1)
+        return diagonal.log().sum(-1)
+
+    @property
+    def variance(self) -> Tensor:
+        """The sum of the variances of all channels, the trace of the covariance, (B, T)."""
+        return self.scale.square().sum(tuple(range(self.mean.ndim - 1, self.scale.ndim)))
 
 
 Distribution = CategoricalDistribution | GaussianDistribution
@@ -86,8 +96,7 @@ def entropy(p: Distribution) -> Tensor:
     """Return -E_p ln p, float64 (B, T), nats (differential entropy for reals)."""
     if isinstance(p, CategoricalDistribution):
         return -_expect(p, p.log_probs)
-    log_det = p.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    return log_det + p.mean.shape[-1] * (0.5 + _HALF_LOG_2PI)
+    return p.log_det + p.mean.shape[-1] * (0.5 + _HALF_LOG_2PI)
 
 
 def _expect(p: CategoricalDistribution, values: Tensor) -> Tensor:
@@ -96,12 +105,14 @@ def _expect(p: CategoricalDistribution, values: Tensor) -> Tensor:
 
 
 def _gaussian_kl(p: GaussianDistribution, q: GaussianDistribution) -> Tensor:
-    lower_p, lower_q = p.scale_tril, q.scale_tril
-    white = torch.linalg.solve_triangular(lower_q, lower_p, upper=False)
-    away = torch.linalg.solve_triangular(lower_q, (p.mean - q.mean)[..., None], upper=False)
-    log_dets = [factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) for factor in (lower_q, lower_p)]
+    if p.scale.ndim == q.scale.ndim == p.mean.ndim:
+        white, away = p.scale / q.scale, (p.mean - q.mean) / q.scale
+        return (white.square() - 1 + away.square()).sum(-1) / 2 - white.log().sum(-1)
+    lower = q.scale_tril
+    white = torch.linalg.solve_triangular(lower, p.scale_tril, upper=False)
+    away = torch.linalg.solve_triangular(lower, (p.mean - q.mean)[..., None], upper=False)
     squares = white.square().sum((-2, -1)) + away.square().sum((-2, -1))
-    return log_dets[0] - log_dets[1] + 0.5 * (squares - p.mean.shape[-1])
+    return q.log_det - p.log_det + 0.5 * (squares - p.mean.shape[-1])
 
 
 class Mixture:
@@ -135,9 +146,10 @@ class Mixture:
                 return None
             before = _evidence(weight, part.log_prob(batch))[:, :-1]
             merged = torch.logaddexp(evidence, before)
-            old, new = ((values - merged).exp()[..., None] for values in (evidence, before))
-            evidence, total = merged, old * total + new * mean
-        return total
+            new = (before - merged).exp()[..., None]  # NaN as long as no part allows the history
+            mean = torch.where(before[..., None] == -torch.inf, total, mean)
+            evidence, total = merged, torch.where(new.isnan(), total, total + new * (mean - total))
+        return total.where(evidence[..., None] > -torch.inf, torch.nan)
 
     def distribution(self, batch: Batch) -> CategoricalDistribution | None:
         """Return the mixed distributions; None if a part has none, and for real tokens."""
@@ -255,7 +267,9 @@ class Memo:
     def mean(self, batch: Batch) -> Tensor | None:
         """Return the predictor's answer for the batch this memo belongs to."""
         if "mean" not in self._known:
-            self._known["mean"] = conditional_mean(self._predictor, batch)
+            distribution = self.distribution(batch)
+            gaussian = isinstance(distribution, GaussianDistribution)
+            self._known["mean"] = distribution.mean if gaussian else conditional_mean(self._predictor, batch)
         return self._known["mean"]
 
     def distribution(self, batch: Batch) -> Distribution | None:

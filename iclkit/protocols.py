@@ -263,8 +263,8 @@ class MeasuredCell:
     splits : names of the splits, in order.
     references : for each split the names of its references.
     optimum : for each split the name of its optimum, or None.
-    laws : for each split what `source.optimum` is to be asked for: (reference, the name it is asked by, topics,
-        weights); a listed source's population is asked for as the mixture over all its topics.
+    laws : for each split the references whose own law it is, each with `name`, and `asked`, `topics` and `weights`
+        to give to `source.optimum`.
     length : T of the evaluation.
     history : the training's record.
 
@@ -275,7 +275,7 @@ class MeasuredCell:
     splits: tuple[str, ...]
     references: Mapping[str, tuple[str, ...]]
     optimum: Mapping[str, str | None]
-    laws: Mapping[str, tuple[tuple[str, Any, Any, Any], ...]]
+    laws: Mapping[str, tuple[Any, ...]]
     length: int
     history: Mapping[str, np.ndarray] = field(factory=dict)
 

@@ -3,15 +3,12 @@
 import importlib.metadata
 import platform
 
-from iclkit import __version__
-
-_PACKAGES = ("torch", "numpy", "xarray", "zarr", "accelerate")
+_PACKAGES = ("iclkit", "torch", "numpy", "xarray", "zarr", "accelerate")
 
 
 def versions() -> dict[str, str]:
     """Return the versions of iclkit, Python and the packages whose numbers enter results."""
-    found = {"iclkit": __version__, "python": platform.python_version()}
-    return found | {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
 def machine() -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
+from iclkit import world
 from iclkit.snapshots import TrainingFolder
 
 if TYPE_CHECKING:
@@ -46,8 +47,13 @@ class Lines:
         """Say how much there is to do, and where."""
         self._plan, self._count, self._ended = plan, len(waiting), 0
         self._labels, self._began = labels(plan), time.monotonic()
-        workers = min(plan.workers or _cores(), len(waiting))
-        self._write(f"{_counted(len(waiting), 'training')}, {_counted(workers, 'worker')}: {plan.folder}")
+        ranks = world.current().size
+        hands = (
+            f"one at a time on {ranks} ranks"
+            if ranks > 1
+            else _counted(min(plan.workers or _cores(), len(waiting)), "worker")
+        )
+        self._write(f"{_counted(len(waiting), 'training')}, {hands}: {plan.folder}")
 
     def ended(self, training: Training, outcome: Mapping[str, Any]) -> None:
         """Say how a training ended."""

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import Module
 
 from iclkit import heads, provenance
-from iclkit.config import Config
 from iclkit.data import TrainingSequences, select
 from iclkit.errors import ConfigError, IclkitError, Problem
 from iclkit.keys import Key
+from iclkit.modules import build_module
 from iclkit.plan import Training
 from iclkit.predictors import Mixture, Predictor, mixture_over
 from iclkit.protocols import Batch
@@ -25,12 +25,6 @@ from iclkit.world import World
 
 _FLOOR_SEQUENCES = 64  # the live view's floor is an estimate on so many training sequences
 _REPORT_EVERY = 0.5  # seconds
-
-
-def build_module(config: Config) -> Module:
-    """Build the model of a cell with its initial weights, which depend on `seeds.model` alone."""
-    torch.manual_seed(int(Key.root(config.seeds.model).fold("weights").bits()) & (1 << 62) - 1)
-    return config.model.build(config.source.facts.space, config.context)
 
 
 class TrainingJob:

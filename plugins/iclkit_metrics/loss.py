@@ -48,12 +48,12 @@ class Loss:
         methods: dict[str, str] = {}
         ask = getattr(cell.source, "optimum", lambda *law: None)
         for place, split in enumerate(cell.splits):
-            for name, asked, topics, weights in cell.laws[split]:
-                exact = ask(asked, topics, weights, cell.length)
+            for law in cell.laws[split]:
+                exact = ask(law.asked, law.topics, law.weights, cell.length)
                 if exact is not None:
-                    values[names.index(name), place] = exact.values
-                    errors[names.index(name), place] = exact.error
-                    methods[name] = exact.method
+                    values[names.index(law.name), place] = exact.values
+                    errors[names.index(law.name), place] = exact.error
+                    methods[law.name] = exact.method
         dims = "reference", "split", "position"
         return xr.Dataset(
             {

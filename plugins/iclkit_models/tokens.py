@@ -1,7 +1,7 @@
 """How a model reads tokens in and what it says about the next one.
 
 Categorical(V): indices 0 .. V, V being the begin token, to logits of 0 .. V-1. Real(D): D channels and the begin
-flag, to the mean of the next D.
+flag, to the mean of the channels of the next that are predicted (all D, unless the space says otherwise).
 """
 
 from torch import nn
@@ -17,10 +17,10 @@ def read_in(space: Space, width: int) -> nn.Embedding | nn.Linear:
 
 
 def read_out(space: Space, width: int) -> nn.Linear:
-    """Return the layer to what is predicted: (B, T, width) -> logits (B, T, V) or mean (B, T, D)."""
+    """Return the layer to what is predicted: (B, T, width) -> logits (B, T, V) or mean (B, T, scored)."""
     return nn.Linear(width, output_size(space), bias=False)
 
 
 def output_size(space: Space) -> int:
-    """Return the number of output channels: V or D."""
-    return space.size if isinstance(space, Categorical) else space.dim
+    """Return the number of output channels: V, or how many channels of a real token are predicted."""
+    return space.size if isinstance(space, Categorical) else space.scored

@@ -14,6 +14,7 @@ from iclkit.api import Batch, CategoricalDistribution, Exact, Key
 from iclkit_sources import counting
 from iclkit_sources.checks import normalised
 from iclkit_sources.configs import Coins
+from iclkit_sources.dirichlet import draw_beta
 from iclkit_sources.machines import Machines
 
 Reference = Literal["oracle", "mixture", "population"]
@@ -173,31 +174,6 @@ class BetaCoin:
         zeros, ones = _counts(batch.tokens)
         weights = torch.stack([zeros.double() + self._beta, ones.double() + self._alpha], dim=-1)
         return CategoricalDistribution(weights.log() - weights.sum(-1, keepdim=True).log())
-
-
-def draw_beta(alpha: float, beta: float, key: Key) -> Tensor:
-    """Draw from Beta(alpha, beta), one per state of the key, float64 (K,): G_alpha / (G_alpha + G_beta)."""
-    first = _log_gamma_draw(alpha, key.fold("alpha"))
-    return torch.sigmoid(first - _log_gamma_draw(beta, key.fold("beta")))
-
-
-def _log_gamma_draw(shape: float, key: Key) -> Tensor:
-    """Draw the logarithm of Gamma(shape, 1), one per state (Marsaglia and Tsang, 2000).
-
-    Attempts are addressed, so a draw does not depend on how often its neighbours were rejected.
-    """
-    boost = key.fold("boost").uniform(1).squeeze(-1) if shape < 1 else None
-    d = (shape + 1 if shape < 1 else shape) - 1 / 3
-    drawn = torch.full(key.states.shape, torch.nan, dtype=torch.float64, device=key.states.device)
-    attempt = 0
-    while (waiting := drawn.isnan()).any():
-        trial = key.fold(attempt)
-        x, u = trial.fold("x").normal(1).squeeze(-1), trial.fold("u").uniform(1).squeeze(-1)
-        v = (1 + x / (9 * d) ** 0.5) ** 3
-        accepted = (v > 0) & ((1 - u).log() < 0.5 * x**2 + d - d * v + d * v.log())
-        drawn = torch.where(waiting & accepted, v.log() + torch.tensor(d, dtype=torch.float64).log(), drawn)
-        attempt += 1
-    return drawn if boost is None else drawn + (1 - boost).log() / shape
 
 
 def _counts(tokens: Tensor) -> tuple[Tensor, Tensor]:

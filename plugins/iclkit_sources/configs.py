@@ -1,12 +1,14 @@
 """The keys of the sources with a kind of their own, and what can be said of them without building them."""
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from attrs import frozen
 
-from iclkit.api import Categorical, Drawn, Facts, Listed, option
+from iclkit.api import Categorical, ConfigPath, Drawn, Facts, Listed, option
 from iclkit_sources import zoo
 from iclkit_sources.checks import Problem, matrix_problems, normalised, start_problems, weight_problems
+from iclkit_sources.matrix_file import read_process
 from iclkit_sources.zoo import Process
 
 
@@ -56,34 +58,54 @@ def coins_facts(config: Coins) -> Facts:
 
 @frozen(kw_only=True)
 class Hmm:
-    """A hidden Markov model given by its labelled transition matrices."""
+    """A hidden Markov model given by its labelled transition matrices, here or in a NumPy file."""
 
-    matrices: tuple[tuple[tuple[float, ...], ...], ...] = option(
-        "matrices[x][i][j] = Pr(token x, next state j | state i)", at_least=0, at_most=1
+    matrices: tuple[tuple[tuple[float, ...], ...], ...] | None = option(
+        "matrices[x][i][j] = Pr(token x, next state j | state i)", default=None, at_least=0, at_most=1
     )
     start: tuple[float, ...] | None = option(
         "distribution of the first state; stationary if absent", default=None, at_least=0, at_most=1
     )
+    file: ConfigPath | None = option(
+        "in place of matrices, an .npz file: transitions (V, S, S) as above and, optionally, start (S,)", default=None
+    )
 
     def problems(self) -> Iterator[Problem]:
         """Yield what single fields cannot know."""
-        problems = list(matrix_problems(self.matrices))
-        yield from problems or start_problems(self.start, self.matrices)
+        if (self.matrices is None) == (self.file is None):
+            yield "matrices", "missing; give matrices or a file" if self.file is None else "leave them out beside a file"
+            return
+        if self.file is not None and self.start is not None:
+            yield "start", "leave it out beside a file; put an array named start into the file"
+            return
+        try:
+            process = self.process()
+        except ValueError as bad:
+            yield "file", str(bad)
+            return
+        problems = list(matrix_problems(process.matrices)) or list(start_problems(process.start, process.matrices))
+        named = {"matrices": "transitions", "start": "start"}
+        for key, message in problems:
+            yield (key, message) if self.file is None else ("file", f"array {named[key]}: {message}")
 
     def process(self) -> Process:
-        """Return the process."""
-        return Process(self.matrices, self.start)
+        """Return the process; raises ValueError where the file does not hold one."""
+        if self.file is not None:
+            return read_process(self.file)
+        return Process(self.matrices or (), self.start)
 
 
 @frozen(kw_only=True)
 class GoldenMean:
-    """The Golden Mean process: no two 1s in a row (arXiv 2505.18373)."""
+    """The (R, k) Golden Mean family (arXiv 2505.18373); its first member, the default, has no two 1s in a row."""
 
-    p: float = option("probability of 1 where it is allowed", default=0.5, at_least=0, at_most=1)
+    p: float = option("probability that a run of 1s begins where it may", default=0.5, at_least=0, at_most=1)
+    ones: int = option("R, the length of every run of 1s", default=1, at_least=1)
+    zeros: int = option("k, how many 0s must follow a run", default=1, at_least=1)
 
     def process(self) -> Process:
         """Return the process."""
-        return zoo.golden_mean(self.p)
+        return zoo.golden_mean(self.p, self.ones, self.zeros)
 
 
 @frozen(kw_only=True)
@@ -109,7 +131,15 @@ class Mess3:
         return zoo.mess3(self.x, self.a)
 
 
-def process_facts(config: Hmm | GoldenMean | Even | Mess3) -> Facts:
+class ProcessConfig(Protocol):
+    """A config that describes one process."""
+
+    def process(self) -> Process:
+        """Return the process."""
+        ...
+
+
+def process_facts(config: ProcessConfig) -> Facts:
     """One process is one listed topic."""
     size = len(config.process().matrices)
     return Facts(space=Categorical(size), topics=Listed(weights=(1.0,)))

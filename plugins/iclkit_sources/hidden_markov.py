@@ -8,7 +8,7 @@ from torch import Tensor
 from iclkit.api import Exact, Key
 from iclkit_sources import counting, zoo
 from iclkit_sources.checks import normalised
-from iclkit_sources.configs import Even, GoldenMean, Hmm, Mess3, MrName
+from iclkit_sources.configs import MrName, ProcessConfig
 from iclkit_sources.enumeration import mixture_floor, oracle_floor
 from iclkit_sources.filters import MachineMixture, MachineOracle
 from iclkit_sources.machines import Machines, concatenate, machine
@@ -69,7 +69,7 @@ class MachineSource:
         return self.family, self.weights
 
 
-def build_process(config: Hmm | GoldenMean | Even | Mess3) -> MachineSource:
+def build_process(config: ProcessConfig) -> MachineSource:
     """Build the source of one process."""
     return MachineSource(machine(config.process()), torch.ones(1, dtype=torch.float64))
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from iclkit.api import SourceSpec, hookimpl
-from iclkit_sources import configs, mixture_config
+from iclkit_sources import configs, generalized_configs, mixture_config, process_configs, random_hmm_config
 
 _PROCESSES = (
     ("hmm", "A hidden Markov model given by labelled transition matrices.", configs.Hmm),
-    ("golden-mean", "Golden Mean: no two 1s in a row; Markov of order 1.", configs.GoldenMean),
+    ("golden-mean", "Golden Mean family: runs of R ones, then k zeros; R = k = 1.", configs.GoldenMean),
     ("even", "Even: runs of 1s have even length; of infinite Markov order.", configs.Even),
     ("mess3", "Mess3: three noisy states with a fractal of beliefs.", configs.Mess3),
 )
@@ -45,3 +45,6 @@ def iclkit_sources() -> Iterator[SourceSpec]:
         build="iclkit_sources.mixture:build",
         facts=mixture_config.mixture_facts,
     )
+    yield from process_configs.SPECS
+    yield from generalized_configs.SPECS
+    yield from random_hmm_config.SPECS

@@ -1,0 +1,232 @@
+"""What theory predicts of a source before anything is trained: the floors at every position and what follows.
+
+Exact where the source can tell; otherwise the mean over sampled prefixes of the entropy of the reference's own
+prediction (Rao-Blackwellised Monte Carlo), with its standard error. Formulas: arXiv 2505.18373.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from attrs import evolve, frozen
+from numpy.typing import NDArray
+
+from iclkit.config import Config
+from iclkit.data import Split, TrainingSequences, chunk_rows, splits
+from iclkit.errors import UsageError
+from iclkit.predictors import CategoricalDistribution, Memo, entropy
+from iclkit.protocols import Exact
+from iclkit.reduction import Reducer
+from iclkit.references import Law, References
+from iclkit.spaces import Categorical
+
+Array = NDArray[np.float64]
+
+_FIRST = 512  # sequences of the first draw
+_LAST = 1 << 16  # sequences at most
+
+
+@frozen(kw_only=True, eq=False)
+class Curve:
+    """A quantity by position: values and errors, float64 (L,), and how each was computed."""
+
+    values: Array
+    error: Array
+    method: str
+
+
+def explain(config: Config, tolerance: float = 1e-3) -> xr.Dataset:
+    """Return what theory predicts for a config's source and data, up to position `config.evaluation_length`.
+
+    Nats throughout. The variables, each with the attributes `method` and `error` (a bound, or a standard error for
+    monte-carlo; by position where the variable is):
+
+    floor(reference, position) : least expected loss of each reference on its own law.
+    myopic_entropy(position) : h_l, the floor of the best reference that is not told the topic.
+    block_entropy(position) : H(l) = h_1 + .. + h_l.
+    entropy_rate : the mean entropy rate of the topics.
+    excess_entropy : sum of h_l - entropy rate up to the last position.
+    predicted_icl(reference) : h_1 - h_L.
+    plateaus(predictor) : losses of the predictors a model passes on its way: uniform, unigram, bigram, optimal.
+    topics_identified_at(share) : tokens until the mean entropy of the posterior over topics falls to this share.
+
+    `tolerance` is the standard error to reach where sampling is needed. Raises UsageError where the source has no
+    exact reference at all.
+    """
+    source = config.source.build()
+    training = TrainingSequences(config, source)
+    references = References(config, source, training)
+    split = next(split for split in reversed(splits(config, source, training)) if split.name == _law_split(config))
+    laws = {law.name: law for law in references.laws(split.name)}
+    if not laws:
+        raise UsageError(f"{config.source.kind} has no exact reference, so there is nothing to explain")
+    curves = {name: _curve(config, source, references, law, split, tolerance) for name, law in laws.items()}
+    best = curves.get(split.optimum or "") or curves["oracle"]
+    data = xr.Dataset(coords={"position": np.arange(1, config.evaluation_length + 1)})
+    data = _with(data, "floor", ("reference", "position"), _stack(curves, "values"), _stack(curves, "error"), curves)
+    data = data.assign_coords(reference=list(curves))
+    data = _with(data, "myopic_entropy", ("position",), best.values, best.error, best.method)
+    data = _with(data, "block_entropy", ("position",), best.values.cumsum(), best.error.cumsum(), best.method)
+    rate = _entropy_rate(source, laws, curves)
+    data = _with(data, "entropy_rate", (), rate.values, rate.error, rate.method)
+    above = best.values - rate.values
+    data = _with(data, "excess_entropy", (), above.sum(), best.error.sum() + len(above) * rate.error, best.method)
+    drop = _stack(curves, "values")[:, [0, -1]] @ [1, -1]
+    spread = _stack(curves, "error")[:, [0, -1]].sum(1)
+    data = _with(data, "predicted_icl", ("reference",), drop, spread, curves)
+    data = _plateaus(data, config, source, references, split, best)
+    data = _identified(data, curves, best, laws)
+    data.attrs = {"source": config.source.kind, "topics": str(config.data.topics), "units": "nat"}
+    return data
+
+
+def _law_split(config: Config) -> str:
+    return "topics" if config.data.topics == "fresh" else "sequences"
+
+
+def _with(data: xr.Dataset, name: str, dims: tuple[str, ...], values: Any, error: Any, method: Any) -> xr.Dataset:
+    """Add a variable and its error; `method` is text, or curves by reference."""
+    text = method if isinstance(method, str) else ", ".join(f"{key}: {curve.method}" for key, curve in method.items())
+    return data.assign(
+        {name: (dims, np.asarray(values), {"units": "nat", "method": text}), f"{name}_error": (dims, np.asarray(error))}
+    )
+
+
+def _stack(curves: dict[str, Curve], part: str) -> Array:
+    return np.stack([getattr(curve, part) for curve in curves.values()])
+
+
+def _curve(
+    config: Config, source: Any, references: References, law: Law, split: Split, tolerance: float
+) -> Curve:
+    """Return a reference's floor: exact as far as the source tells, sampled from there on."""
+    ask = getattr(source, "optimum", lambda *law: None)
+    length = config.evaluation_length
+    exact: Exact | None = ask(law.asked, law.topics, law.weights, length)
+    if exact is None:
+        exact = Exact(values=np.full(length, np.nan), method="", error=np.full(length, np.nan))
+    missing = np.isnan(exact.values)
+    if not missing.any():
+        return Curve(values=exact.values, error=exact.error, method=exact.method)
+    mean, error = _sampled(config, source, references, law.name, split.name, tolerance, missing)
+    methods = [exact.method] if not missing.all() else []
+    return Curve(
+        values=np.where(missing, mean, exact.values),
+        error=np.where(missing, error, exact.error),
+        method=" then ".join([*methods, "monte-carlo"]),
+    )
+
+
+def _sampled(
+    config: Config, source: Any, references: References, name: str, split_name: str, tolerance: float, missing: Any
+) -> tuple[Array, Array]:
+    """Average the entropy of a reference's prediction over sampled prefixes until the error is within tolerance."""
+    count = _FIRST
+    while True:
+        sized = evolve(config, evaluation=evolve(config.evaluation, sequences=count, topics=None))
+        split = next(one for one in splits(sized, source, TrainingSequences(sized, source)) if one.name == split_name)
+        reducer = Reducer(split.design)
+        for rows in chunk_rows(len(split), config.evaluation_length):
+            batch = split.chunk(rows)
+            predictor = Memo(references.predictors[name])
+            distribution = predictor.distribution(batch)
+            values = -predictor.log_prob(batch) if distribution is None else entropy(distribution)
+            reducer.add(values.numpy(), split.groups[rows].numpy())
+        mean, error, _ = reducer.result()
+        if error[missing].max() <= tolerance or count >= _LAST:
+            return mean, error
+        count = min(_LAST, max(2 * count, int(count * (error[missing].max() / tolerance) ** 2 * 1.1)))
+
+
+def _entropy_rate(source: Any, laws: dict[str, Law], curves: dict[str, Curve]) -> Curve:
+    """Return the topics' mean entropy rate, as the source tells, else bounded above by the oracle's last floor."""
+    ask = getattr(source, "entropy_rate", None)
+    law, oracle = laws["oracle"], curves["oracle"]
+    exact = ask(law.topics, law.weights) if ask else None
+    if exact is not None:
+        return Curve(values=exact.values[0], error=exact.error[0], method=exact.method)
+    fall = abs(oracle.values[-1] - oracle.values[len(oracle.values) // 2])
+    return Curve(values=oracle.values[-1], error=oracle.error[-1] + fall, method=f"{oracle.method}, at the last position")
+
+
+def _plateaus(
+    data: xr.Dataset, config: Config, source: Any, references: References, split: Split, best: Curve
+) -> xr.Dataset:
+    """Add the losses of uniform, unigram, bigram and optimal predictors over the context (static ones: no context).
+
+    Unigram and bigram know the mean distribution over positions of a token, and of a token given the one before;
+    they are estimated from the true conditionals of sampled sequences. The optimal one is h_L.
+    """
+    space = config.source.facts.space
+    if not isinstance(space, Categorical) or "oracle" not in references.predictors:
+        return data
+    sized = evolve(config, evaluation=evolve(config.evaluation, sequences=4 * _FIRST, topics=None))
+    fresh = next(one for one in splits(sized, source, TrainingSequences(sized, source)) if one.name == split.name)
+    halves = torch.zeros(2, space.size + 1, space.size, dtype=torch.float64)  # (half, token before, token)
+    for index, rows in enumerate(chunk_rows(len(fresh), config.evaluation_length, tokens=4096)):
+        batch = fresh.chunk(rows)
+        distribution = references.predictors["oracle"].distribution(batch)
+        if not isinstance(distribution, CategoricalDistribution):
+            return data
+        before = torch.nn.functional.pad(batch.tokens[:, :-1], (1, 0), value=space.size)
+        probabilities = distribution.log_probs.exp()[batch.mask]
+        halves[index % 2].index_add_(0, before[batch.mask], probabilities)
+    unigram, bigram = zip(*(_static(counts) for counts in (halves.sum(0), halves[0], halves[1])), strict=True)
+    values = [np.log(space.size), unigram[0], bigram[0], best.values[-1]]
+    errors = [0.0, abs(unigram[1] - unigram[2]) / 2, abs(bigram[1] - bigram[2]) / 2, best.error[-1]]
+    names = ["uniform", "unigram", "bigram", "optimal"]
+    method = f"uniform: closed-form, unigram: monte-carlo, bigram: monte-carlo, optimal: {best.method}"
+    return _with(data.assign_coords(predictor=names), "plateaus", ("predictor",), values, errors, method)
+
+
+def _static(counts: torch.Tensor) -> tuple[float, float]:
+    """Return the losses of the unigram and of the bigram predictor, from mass by (token before, token)."""
+    within = counts[:-1] if counts[:-1].sum() > 0 else counts
+    alone, pairs = counts.sum(0) / counts.sum(), within / within.sum()
+    marginal = torch.special.entr(alone).sum()
+    conditional = torch.special.entr(pairs).sum() - torch.special.entr(pairs.sum(1)).sum()
+    return float(marginal), float(conditional)
+
+
+def _identified(data: xr.Dataset, curves: dict[str, Curve], best: Curve, laws: dict[str, Law]) -> xr.Dataset:
+    """Add how many tokens it takes to know the topic.
+
+    The posterior's mean entropy after l tokens is H[W] - I(W; X_1 .. X_l), with the information the sum of the
+    floors' differences; for finitely many topics only.
+    """
+    weights = laws["oracle"].weights
+    if weights is None or len(weights) < 2 or best is curves["oracle"]:
+        return data
+    start = float(torch.special.entr(weights / weights.sum()).sum())
+    left = start - (best.values - curves["oracle"].values).cumsum()
+    tokens = [float(np.argmax(left <= share * start)) + 1 if (left <= share * start).any() else np.nan for share in (0.5, 0.01)]
+    data = data.assign_coords(share=[0.5, 0.01])
+    data["topic_entropy"] = ("position", left, {"units": "nat", "long_name": "posterior entropy after this many tokens"})
+    made = _with(data, "topics_identified_at", ("share",), tokens, [0.0, 0.0], best.method)
+    made["topics_identified_at"].attrs["units"] = "1"
+    return made
+
+
+def as_json(data: xr.Dataset) -> dict[str, Any]:
+    """Return plain numbers and lists, with `method` and `error` keyed by quantity; NaN is null."""
+    plain: dict[str, Any] = {"source": data.attrs["source"], "topics": data.attrs["topics"], "units": "nat"}
+    method, error = {}, {}
+    for name in data.data_vars:
+        if f"{name}_error" not in data:
+            continue
+        plain[str(name)] = _plain(data[name])
+        method[str(name)] = data[name].attrs["method"]
+        error[str(name)] = _plain(data[f"{name}_error"])
+    return plain | {"method": method, "error": error}
+
+
+def _plain(array: xr.DataArray) -> Any:
+    """Return a number, a list, or for named entries a dict of those."""
+    if array.ndim and array.dims[0] != "position":
+        keys = [str(key) for key in array[array.dims[0]].values.tolist()]
+        return dict(zip(keys, (_plain(array[i]) for i in range(len(keys))), strict=True))
+    values = array.values.tolist()
+    if isinstance(values, list):
+        return [None if value != value else value for value in values]
+    return None if values != values else values
