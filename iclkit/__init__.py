@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["final", "open_cube", "run", "source"]
+__all__ = ["explain", "final", "open_cube", "run", "source"]
 
 
 def run(
@@ -69,6 +69,28 @@ def final(data: xr.Dataset) -> xr.Dataset:
     from iclkit.cube import final
 
     return final(data)
+
+
+def explain(
+    source: str | Mapping[str, Any], *, length: int = 64, topics: int | None = None, tolerance: float = 1e-3
+) -> xr.Dataset:
+    """Return what theory predicts of a source, by name or by its table, at positions 1 .. length, in nats.
+
+    Parameters
+    ----------
+    source : a source's name, or its table such as {"kind": "mess3", "x": 0.15}.
+    length : how many positions.
+    topics : K known topics; fresh ones if absent.
+    tolerance : the standard error to reach where no exact value is known, nats.
+
+    See `iclkit.theory.explain` for the variables. Raises ConfigError with every problem of the source's settings.
+
+    """
+    from iclkit import plan, plugins, theory
+
+    tables: dict[str, Any] = {"source": source if isinstance(source, Mapping) else {"kind": source}}
+    tables["data"] = {"length": length} | ({"topics": topics} if topics else {})
+    return theory.explain(plan.load(None, tables, plugins.load()).cells[0].config, tolerance)
 
 
 def source(kind: str, **config: Any) -> Any:

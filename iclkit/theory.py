@@ -97,9 +97,7 @@ def _stack(curves: dict[str, Curve], part: str) -> Array:
     return np.stack([getattr(curve, part) for curve in curves.values()])
 
 
-def _curve(
-    config: Config, source: Any, references: References, law: Law, split: Split, tolerance: float
-) -> Curve:
+def _curve(config: Config, source: Any, references: References, law: Law, split: Split, tolerance: float) -> Curve:
     """Return a reference's floor: exact as far as the source tells, sampled from there on."""
     ask = getattr(source, "optimum", lambda *law: None)
     length = config.evaluation_length
@@ -147,7 +145,9 @@ def _entropy_rate(source: Any, laws: dict[str, Law], curves: dict[str, Curve]) -
     if exact is not None:
         return Curve(values=exact.values[0], error=exact.error[0], method=exact.method)
     fall = abs(oracle.values[-1] - oracle.values[len(oracle.values) // 2])
-    return Curve(values=oracle.values[-1], error=oracle.error[-1] + fall, method=f"{oracle.method}, at the last position")
+    return Curve(
+        values=oracle.values[-1], error=oracle.error[-1] + fall, method=f"{oracle.method}, at the last position"
+    )
 
 
 def _plateaus(
@@ -200,9 +200,16 @@ def _identified(data: xr.Dataset, curves: dict[str, Curve], best: Curve, laws: d
         return data
     start = float(torch.special.entr(weights / weights.sum()).sum())
     left = start - (best.values - curves["oracle"].values).cumsum()
-    tokens = [float(np.argmax(left <= share * start)) + 1 if (left <= share * start).any() else np.nan for share in (0.5, 0.01)]
+    tokens = [
+        float(np.argmax(left <= share * start)) + 1 if (left <= share * start).any() else np.nan
+        for share in (0.5, 0.01)
+    ]
     data = data.assign_coords(share=[0.5, 0.01])
-    data["topic_entropy"] = ("position", left, {"units": "nat", "long_name": "posterior entropy after this many tokens"})
+    data["topic_entropy"] = (
+        "position",
+        left,
+        {"units": "nat", "long_name": "posterior entropy after this many tokens"},
+    )
     made = _with(data, "topics_identified_at", ("share",), tokens, [0.0, 0.0], best.method)
     made["topics_identified_at"].attrs["units"] = "1"
     return made

@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "Train and measure what is missing, leave a cube and figures.",
     "plan": "Show what a config asks for: trainings, cells, dimensions.",
     "check": "Find every mistake in a config.",
+    "explain": "Tell what theory predicts, before anything is trained.",
     "train": "Do one training and its measurement, for job arrays.",
     "assemble": "Gather what is measured into the cube.",
     "cube": "Show, validate and compare cubes.",

@@ -8,7 +8,9 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from iclkit.api import MeasuredCell, ScoredBatch, cross_entropy, kl
+from iclkit.api import MeasuredCell, ScoredBatch, cross_entropy, entropy, kl
+
+_NO_KIND = "none: this source has no exact optimum for the split"
 
 
 class Loss:
@@ -17,19 +19,22 @@ class Loss:
     Where the oracle has a distribution and tokens are fresh (all splits but train), losses and floors average the
     next token under the true conditional instead of taking the realised one, and the excess over a reference that
     is the true law given the prefix is the mean D_KL(reference, model) at the sampled prefixes: the same
-    expectations with far less noise.
+    expectations with far less noise. For real tokens that is so Gaussian to Gaussian. A mixture of Gaussians has no
+    closed form: its floor is the oracle's entropy plus the realised log-ratio of oracle to mixture, and the excess
+    over it is the paired difference on realised tokens.
     """
 
     def __init__(self, config: Any):
         del config
+        self._kinds: dict[str, str] = {}
 
     def score(self, batch: ScoredBatch) -> Mapping[str, Tensor]:
         """Return loss, excess and regret of a snapshot's model, float64 (B, T)."""
         scores = {"loss": _loss(batch, batch.model)}
         if batch.optimum is not None:
-            scores["excess"] = _above(batch, batch.references[batch.optimum])
+            scores["excess"], self._kinds[batch.split] = _above(batch, batch.references[batch.optimum])
         if "oracle" in batch.references:
-            scores["regret"] = _above(batch, batch.references["oracle"])
+            scores["regret"], _ = _above(batch, batch.references["oracle"])
         return scores
 
     def score_references(self, batch: ScoredBatch) -> Mapping[str, Tensor]:
@@ -59,7 +64,7 @@ class Loss:
             {
                 "optimum": (dims, values, {"method": ", ".join(f"{k}: {v}" for k, v in methods.items())}),
                 "optimum_error": (dims, errors),
-                "excess_kind": ("split", [_kind(cell, split) for split in cell.splits]),
+                "excess_kind": ("split", [self._kinds.get(split, _NO_KIND) for split in cell.splits]),
                 "excess_reference": ("split", [cell.optimum[split] or "" for split in cell.splits]),
             },
             coords={
@@ -71,22 +76,27 @@ class Loss:
 
 
 def _loss(batch: ScoredBatch, predictor: Any) -> Tensor:
-    """Return a predictor's loss, averaged over the next token where the truth is known, else realised."""
+    """Return a predictor's loss, averaged over the next token where the truth is known, else realised.
+
+    Where only the truth has a distribution, the part of the noise that both share is averaged away.
+    """
     truth = _truth(batch)
-    distribution = None if truth is None else predictor.distribution(batch)
-    if truth is None or distribution is None:
+    if truth is None:
         return -predictor.log_prob(batch)
+    distribution = predictor.distribution(batch)
+    if distribution is None:
+        return entropy(truth) + truth.log_prob(batch.tokens) - predictor.log_prob(batch)
     return cross_entropy(truth, distribution)
 
 
-def _above(batch: ScoredBatch, reference: Any) -> Tensor:
-    """Return the model's loss above a reference: D_KL(reference, model) where lawful, else the paired difference."""
+def _above(batch: ScoredBatch, reference: Any) -> tuple[Tensor, str]:
+    """Return the model's loss above a reference, and how: D_KL(reference, model), or the paired difference."""
     if batch.lawful:
         lower, upper = reference.distribution(batch), batch.model.distribution(batch)
         if lower is not None and upper is not None:
-            return kl(lower, upper)
+            return kl(lower, upper), "mean KL divergence from the reference"
     difference = reference.log_prob(batch) - batch.model.log_prob(batch)
-    return difference.where(difference.isfinite(), torch.nan)
+    return difference.where(difference.isfinite(), torch.nan), "paired difference on realised tokens"
 
 
 def _truth(batch: ScoredBatch) -> Any:
@@ -96,7 +106,3 @@ def _truth(batch: ScoredBatch) -> Any:
     return batch.references["oracle"].distribution(batch)
 
 
-def _kind(cell: MeasuredCell, split: str) -> str:
-    if cell.optimum[split] is None:
-        return "none: this source has no exact optimum for the split"
-    return "paired difference on realised tokens" if split == "train" else "mean KL divergence from the reference"

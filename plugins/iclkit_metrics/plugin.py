@@ -15,6 +15,11 @@ class Loss:
     """No settings: the loss is what it is."""
 
 
+@frozen(kw_only=True)
+class SquaredError:
+    """No settings: the error of the mean, summed over dimensions."""
+
+
 @hookimpl
 def iclkit_metrics() -> Iterator[MetricSpec]:
     """Yield the built-in metrics."""
@@ -40,5 +45,32 @@ def iclkit_metrics() -> Iterator[MetricSpec]:
             Variable(name="excess_reference", dims=("split",), long_name="what excess is measured from", units=""),
         ),
         sentence="iclkit_metrics.loss_sentence:sentence",
+        default=True,
+    )
+    yield MetricSpec(
+        name="squared-error",
+        summary="Squared error of the predicted mean of real tokens, its floor, and the model's excess over it.",
+        config=SquaredError,
+        build="iclkit_metrics.squared_error:SquaredError",
+        variables=(
+            Variable(
+                name="squared_error",
+                dims=_POSITIONS,
+                long_name="squared error per token, summed over dimensions",
+                units="1",
+            ),
+            Variable(
+                name="squared_error_excess",
+                dims=_POSITIONS,
+                long_name="squared error above the optimum of the split",
+                units="1",
+            ),
+            Variable(
+                name="squared_error_floor",
+                dims=_REFERENCES,
+                long_name="squared error of an exact reference on the same tokens",
+                units="1",
+            ),
+        ),
         default=True,
     )

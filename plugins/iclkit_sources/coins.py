@@ -89,6 +89,10 @@ class CoinSource:
         law = counting.mean_coin_entropy if reference == "oracle" else counting.listed_floor
         return law(bias.cpu(), weights.cpu(), length)
 
+    def entropy_rate(self, topics: CoinTopics | None, weights: Tensor | None) -> Exact:
+        """Return the weighted mean entropy rate of these coins, nats, shape (1,); of the whole family if None."""
+        return self.optimum("oracle", topics, weights, 1)
+
     def compiled(self) -> tuple[Machines, Tensor] | None:
         """Return listed coins as one-state machines with their weights; None for drawn ones."""
         if self._biases is None:

@@ -69,9 +69,9 @@ def _enumerate(level: _Level, step: Step, length: int) -> Exact:
     for position in range(length):
         joint = step(level)  # Pr(token, topic, state | belief), (n, V, K, S)
         chance = joint.sum((2, 3))  # (n, V)
-        values[position] = level.probability @ _entropy(chance)
+        values[position] = level.probability @ entropies(chance)
         rounding = 1e-14 + 1e-15 * position
-        error[position] = lost * np.log(chance.shape[1]) + _continuity(moved, chance.shape[1]) + rounding
+        error[position] = lost * np.log(chance.shape[1]) + continuity(moved, chance.shape[1]) + rounding
         if position + 1 == length:
             break
         level, dropped, merged = _next(level, joint, chance)
@@ -108,12 +108,12 @@ def _digest(owner: np.ndarray, belief: np.ndarray) -> np.ndarray:
     return cells @ (factors[1:] | 1) + owner * factors[0]  # wraps around
 
 
-def _entropy(chance: np.ndarray) -> np.ndarray:
+def entropies(chance: np.ndarray) -> np.ndarray:
     """Return the entropy of distributions (n, V), nats."""
     return -(chance * np.log(np.where(chance > 0, chance, 1.0))).sum(1)
 
 
-def _continuity(distance: float, size: int) -> float:
+def continuity(distance: float, size: int) -> float:
     """Bound the mean change of entropy over `size` outcomes when the mean L1 distance is this (Fannes-Audenaert)."""
     half = min(distance / 2, 1 - 1 / size) if size > 1 else 0.0
     if half <= 0:

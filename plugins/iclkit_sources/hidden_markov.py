@@ -9,12 +9,16 @@ from iclkit.api import Exact, Key
 from iclkit_sources import counting, zoo
 from iclkit_sources.checks import normalised
 from iclkit_sources.configs import MrName, ProcessConfig
+from iclkit_sources.entropy_rate import entropy_rate
 from iclkit_sources.enumeration import mixture_floor, oracle_floor
 from iclkit_sources.filters import MachineMixture, MachineOracle
 from iclkit_sources.machines import Machines, concatenate, machine
+from iclkit_sources.mixed_states import present
 from iclkit_sources.sampling import sample_machines
 
 Reference = Literal["oracle", "mixture", "population"]
+
+_LONG = 512  # tokens from which a finite graph of beliefs is worth making
 
 
 class MachineSource:
@@ -62,7 +66,17 @@ class MachineSource:
                 return counting.constant(float(weights @ torch.special.entr(shown).sum(1)), length)
             if machines.vocabulary == 2:
                 return counting.listed_floor(shown[:, 1], weights, length)
+        if length > _LONG and (reference != "oracle" or len(machines) == 1):
+            presentation = present(machines, weights)
+            if presentation is not None:
+                return presentation.floor(length)
         return (oracle_floor if reference == "oracle" else mixture_floor)(machines, weights, length)
+
+    def entropy_rate(self, topics: Machines | None, weights: Tensor | None) -> Exact:
+        """Return the weighted mean entropy rate of these topics, nats, shape (1,); of the whole family if None."""
+        if topics is None or weights is None:
+            topics, weights = self.family, self.weights
+        return entropy_rate(topics, weights)
 
     def compiled(self) -> tuple[Machines, Tensor]:
         """Return the family and its weights."""

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from iclkit.api import Batch, Exact, Key
 from iclkit_sources import kalman
-from iclkit_sources.least_squares import Fitted, LeastSquares, Pairs, Ridge
+from iclkit_sources.least_squares import Fitted, LeastSquares, Ridge
 from iclkit_sources.linear_configs import Lds, lds_facts
-from iclkit_sources.linear_regression import BayesianRegression
+from iclkit_sources.prefix_regression import BayesianRegression, Pairs
 from iclkit_sources.matrix_draws import haar, row_times, scaled_to, stationary_factor
 from iclkit_sources.system_predictors import SystemMixture, SystemOracle
 
@@ -157,10 +157,9 @@ class LinearSystemSource:
             return None
         else:
             values = np.zeros(length)
-            for part, weight in zip(kalman.blocks(systems, length), weights.split(kalman.rows(systems, length))):
-                known = kalman.prepare(part, config.noise, length)
-                log_det = known.factors.diagonal(dim1=2, dim2=3).log().sum(2)  # (T, k)
-                values += (log_det @ (weight / weights.sum())).cpu().numpy()
+            for part in kalman.blocks(systems, length):
+                log_det = kalman.prepare(systems[part], config.noise, length).log_det  # (T, k)
+                values += (log_det @ (weights[part] / weights.sum())).cpu().numpy()
             values += _gaussian_entropy(1.0, config.observed)
         error = 1e-12 * (1 + np.abs(values))
         return Exact(values=values, method="closed-form", error=error)
@@ -193,8 +192,8 @@ class AutoregressivePairs(Pairs):
     def of(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return inputs (B, T - window, window * o) and outputs (B, T - window, o)."""
         tokens, window = batch.tokens, self.window
-        length = tokens.shape[1]
-        lagged = [tokens[:, window - 1 - lag : length - 1 - lag] for lag in range(window)]
+        count = max(0, batch.length - window)
+        lagged = [tokens[:, window - lag :][:, :count] for lag in range(1, window + 1)]
         return torch.cat(lagged, dim=2), tokens[:, window:]
 
     def place(self, values: Tensor, batch: Batch, otherwise: float) -> Tensor:

@@ -14,8 +14,8 @@ import numpy as np
 
 from iclkit.api import Exact
 
-SETS = 3_000
-"""How many sets of periods a length may have; past it the floor is NaN."""
+WORK = 10_000_000
+"""How many positions may be joined for all lengths together (some seconds); past it the floor is NaN."""
 
 
 def block_floor(size: int, shortest: int, longest: int, length: int) -> Exact:
@@ -23,23 +23,23 @@ def block_floor(size: int, shortest: int, longest: int, length: int) -> Exact:
     values, error = np.full(length, np.nan), np.full(length, np.nan)
     values[:shortest], error[:shortest] = math.log(size), 0.0
     values[2 * longest :], error[2 * longest :] = 0.0, 0.0
-    before: float | None = shortest * math.log(size)
+    before, work = shortest * math.log(size), WORK
     for seen in range(shortest + 1, min(length, 2 * longest) + 1):
-        entropy = _word_entropy(size, shortest, longest, seen)
-        if entropy is None:
+        periods = range(shortest, min(longest, seen - 1) + 1)
+        each = len(periods) * seen
+        sets = _closed_sets(periods, seen, work // each)
+        if sets is None:
             break
-        assert before is not None
+        work -= len(sets) * (each + len(sets))
+        entropy = _word_entropy(size, shortest, longest, seen, sets)
         values[seen - 1], error[seen - 1] = max(0.0, entropy - before), 1e-15 * (4 + seen) * (1 + entropy)
         before = entropy
     return Exact(values=values, method="belief-enumeration", error=error)
 
 
-def _word_entropy(size: int, shortest: int, longest: int, seen: int) -> float | None:
-    """Return the entropy of the first `seen` tokens, nats; None past the budget."""
+def _word_entropy(size: int, shortest: int, longest: int, seen: int, sets: dict[int, int]) -> float:
+    """Return the entropy of the first `seen` tokens, nats, from their closed sets of periods."""
     periods = range(shortest, min(longest, seen - 1) + 1)
-    sets = _closed_sets(periods, seen)
-    if sets is None:
-        return None
     total = longest - shortest + 1
     unfinished = longest - max(seen, shortest) + 1 if seen <= longest else 0  # lengths of at least `seen`
     power = max(longest, seen)
@@ -56,11 +56,10 @@ def _word_entropy(size: int, shortest: int, longest: int, seen: int) -> float | 
     return entropy
 
 
-def _closed_sets(periods: range, seen: int) -> dict[int, int] | None:
-    """Return the closed sets, as bit masks, with their numbers of classes of positions; None past the budget."""
-    single = list(range(seen))
+def _closed_sets(periods: range, seen: int, most: int) -> dict[int, int] | None:
+    """Return the closed sets, as bit masks, with their numbers of classes of positions; None if there are too many."""
     known: dict[int, int] = {0: seen}
-    waiting = [(0, single)]
+    waiting = [(0, list(range(seen)))]
     while waiting:
         own, labels = waiting.pop()
         for period in periods:
@@ -69,7 +68,7 @@ def _closed_sets(periods: range, seen: int) -> dict[int, int] | None:
             joined = _join(labels, period)
             closed = sum(1 << other for other in periods if joined[other:] == joined[:-other])
             if closed not in known:
-                if len(known) == SETS:
+                if len(known) >= most:
                     return None
                 known[closed] = len(set(joined))
                 waiting.append((closed, joined))
