@@ -1,0 +1,166 @@
+"""The source that changes topic inside a sequence; its references are one exact change-point filter."""
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from iclkit.api import Component, ConfigError, Exact, Key, Listed, Problem
+from iclkit_sources.change_points import ChangePointFilter, ChangePoints
+from iclkit_sources.coins import CoinTopics
+from iclkit_sources.compilable import ALLOWED, STATES
+from iclkit_sources.enumeration import mixture_floor, oracle_floor
+from iclkit_sources.machines import Machines
+from iclkit_sources.stationary import stationary
+from iclkit_sources.switching_config import Switching
+
+Reference = Literal["oracle", "mixture", "population"]
+
+_LONGEST = 64  # tokens looked back
+
+
+@frozen(kw_only=True, eq=False)
+class SwitchingTopics:
+    """The one topic: the pool whose members take turns."""
+
+    points: ChangePoints
+    numbers: Tensor
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: slice | Tensor) -> "SwitchingTopics":
+        return SwitchingTopics(points=self.points, numbers=self.numbers[index])
+
+
+class SwitchingSource:
+    """A source whose topics take turns inside a sequence."""
+
+    def __init__(self, config: Switching):
+        self._rate = config.rate
+        self._weights = torch.tensor(config.weights(), dtype=torch.float64)
+        self._source = config.source.build()
+        self._drawn = not isinstance(config.source.facts.topics, Listed)
+        self._listed: ChangePoints | None = None
+        if not self._drawn:
+            self._listed = self._points(listed_machines(config.source, self._source)[: len(self._weights)])
+
+    def _points(self, pool: Machines) -> ChangePoints:
+        return ChangePoints(pool=pool, weights=self._weights, rate=self._rate)
+
+    def topics(self, numbers: Tensor, key: Key) -> SwitchingTopics:
+        """Return the topic; a drawn pool is a function of its key."""
+        points = self._listed
+        if points is None:
+            places = torch.arange(1, len(self._weights) + 1, device=numbers.device)
+            drawn = self._source.topics(places, key[0].fold("pool").fold(places))
+            points = self._points(machines_of(drawn))
+        return SwitchingTopics(points=points, numbers=numbers)
+
+    def sample(
+        self, topics: SwitchingTopics, topic: Tensor, number: Tensor, length: int, key: Key
+    ) -> tuple[Tensor, None]:
+        """Sample one sequence per entry of `topic`, int64 tokens (B, length), all scored."""
+        return topics.points.sample(None, length, key), None
+
+    def oracle(self) -> "SwitchingOracle":
+        """Return the filter that knows the pool, which is the topic."""
+        return SwitchingOracle()
+
+    def mixture(self, topics: SwitchingTopics, weights: Tensor) -> ChangePointFilter:
+        """Return the filter: there is one topic."""
+        return ChangePointFilter(topics.points, topics.points.restart[None])
+
+    def population(self) -> ChangePointFilter | None:
+        """Return the filter; None where the pool is drawn, being known only with its topic."""
+        return None if self._listed is None else ChangePointFilter(self._listed, self._listed.restart[None])
+
+    def optimum(
+        self, reference: Reference, topics: SwitchingTopics | None, weights: Tensor | None, length: int
+    ) -> Exact | None:
+        """Return the exact floor, nats, the same for every reference; NaN past the budget of beliefs."""
+        points = self._listed if topics is None else topics.points
+        if points is None or points.pool.states * len(points.pool) > STATES:
+            return None
+        return mixture_floor(points.dense(points.restart[None]), torch.ones(1, dtype=torch.float64), length)
+
+    def entropy_rate(self, topics: SwitchingTopics | None, weights: Tensor | None) -> Exact | None:
+        """Return the entropy rate, nats, shape (1,), within a bracket; None without switches or with many states."""
+        points = self._listed if topics is None else topics.points
+        if points is None or points.rate == 0 or points.pool.states * len(points.pool) > STATES:
+            return None
+        return bracketed_rate(points.dense(points.restart[None]))
+
+    def compiled(self) -> tuple[Machines, Tensor] | None:
+        """Return the law as one machine with its weight; None for a drawn pool or one of many states."""
+        points = self._listed
+        if points is None or points.pool.states * len(points.pool) > STATES:
+            return None
+        return points.dense(points.restart[None]), torch.ones(1, dtype=torch.float64)
+
+
+class SwitchingOracle:
+    """The filter of the topic that a batch belongs to."""
+
+    def log_prob(self, batch: Any) -> Tensor:
+        """Return ln Pr(x_l | x_<l), float64 (B, T), nats; -inf at an impossible token, NaN after."""
+        return self._filter(batch).log_prob(batch)
+
+    def distribution(self, batch: Any) -> Any:
+        """Return Pr(. | x_<l) at every position."""
+        return self._filter(batch).distribution(batch)
+
+    def _filter(self, batch: Any) -> ChangePointFilter:
+        points: ChangePoints = batch.topics.points
+        return ChangePointFilter(points, points.restart[None])
+
+
+def build(config: Switching) -> SwitchingSource:
+    """Build the source of a config."""
+    return SwitchingSource(config)
+
+
+def listed_machines(component: Component, source: Any) -> Machines:
+    """Return all topics of a listed source as machines; raises ConfigError where they are none."""
+    compiled = getattr(source, "compiled", lambda: None)()
+    if compiled is None or bool((compiled[0].transitions < 0).any()):
+        raise ConfigError([Problem("source.source", f"{component.kind} is no hidden Markov model; allowed: {ALLOWED}")])
+    return compiled[0]
+
+
+def machines_of(topics: Any) -> Machines:
+    """Return drawn topics as machines, coins as machines of one state."""
+    if isinstance(topics, CoinTopics):
+        shown = torch.stack([1 - topics.bias, topics.bias], dim=1)  # (K, V)
+        return Machines(
+            transitions=shown[:, :, None, None],
+            start=torch.ones_like(shown[:, :1]),
+            numbers=topics.numbers,
+        )
+    if not isinstance(topics, Machines):
+        raise TypeError(f"{type(topics).__name__} are no hidden Markov models")
+    return topics
+
+
+def bracketed_rate(machine: Machines) -> Exact:
+    """Return the entropy rate of one machine whose states mix, nats, with half its bracket as error.
+
+    From the stationary law, H(X_l | X_<l, first state) <= h <= H(X_l | X_<l) (Cover and Thomas, theorem 4.5.1).
+    """
+    stacked = machine.transitions[0]
+    law = stationary(stacked.sum(0)[None])[0]
+    upper = Machines(transitions=stacked[None], start=law[None], numbers=machine.numbers[:1])
+    lower = Machines(
+        transitions=stacked.expand(len(law), *stacked.shape),
+        start=torch.eye(len(law), dtype=torch.float64),
+        numbers=torch.arange(1, len(law) + 1),
+    )
+    high, low = mixture_floor(upper, torch.ones(1, dtype=torch.float64), _LONGEST), oracle_floor(lower, law, _LONGEST)
+    known = np.isfinite(high.values) & np.isfinite(low.values)
+    above = (high.values + high.error)[known].min()
+    below = (low.values - low.error)[known].max()
+    return Exact(
+        values=np.array([(above + below) / 2]), method="belief-enumeration", error=np.array([(above - below) / 2])
+    )
