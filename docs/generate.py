@@ -53,7 +53,8 @@ def _hooks() -> str:
         if name.startswith("iclkit_"):
             about, _, example = inspect.cleandoc(function.__doc__ or "").partition("Example::")
             signature = str(inspect.signature(function))
-            text.append(f"## `{name}{signature}`\n\n{about.strip()}\n\n```python\n{textwrap.dedent(example).strip()}\n```\n")
+            code = textwrap.dedent(example).strip()
+            text.append(f"## `{name}{signature}`\n\n{about.strip()}\n\n```python\n{code}\n```\n")
     return "\n".join(text)
 
 
@@ -68,7 +69,8 @@ def _exit_codes() -> str:
 
 def drifted() -> list[str]:
     """Return the names of pages that are not what they should be."""
-    return [name for name, text in pages().items() if not (FOLDER / name).exists() or (FOLDER / name).read_text() != text]
+    stands = {path.name: path.read_text() for path in FOLDER.glob("*.md")}
+    return [name for name, text in pages().items() if stands.get(name) != text]
 
 
 if __name__ == "__main__":

@@ -95,8 +95,10 @@ class Sampler:
             topics = self._source.topics(numbers, self._topics.fold(numbers))
         else:
             topics, index = self._family.topics, topic
-        key = self._sequences.fold(topics.numbers[index]).fold(number)
-        tokens, mask = self._source.sample(topics, index, number, self._length, key)
+        alias = getattr(self._source, "alias", None)
+        held = number if alias is None else alias(topics, index, number)
+        key = self._sequences.fold(topics.numbers[index]).fold(held)
+        tokens, mask = self._source.sample(topics, index, held, self._length, key)
         if mask is None:
             mask = torch.ones(tokens.shape[:2], dtype=torch.bool)
         return Batch(tokens=tokens, mask=mask, topics=topics, topic=index, number=number)

@@ -113,7 +113,8 @@ class Source(Protocol):
     Listed families are asked only for the numbers 1 .. n that their facts list; drawn families for any positive
     number below 2**62. Only `topics`, `sample` and `oracle` are required. Where `mixture` is missing the core
     merges `oracle` over the topics, exactly and one topic at a time; where the topics are listed the population
-    is the mixture over all of them.
+    is the mixture over all of them. A source some of whose addresses hold one and the same sequence has a method
+    `alias(topics, topic, number)` -> int64 (B,): the numbers whose sequences these addresses hold.
     """
 
     def topics(self, numbers: Tensor, key: Key) -> Topics:

@@ -95,6 +95,15 @@ class ComponentMixture:
                 mask[rows] = scored
         return tokens, mask
 
+    def alias(self, topics: MixedTopics, topic: Tensor, number: Tensor) -> Tensor:
+        """Return the numbers, int64 (B,), whose sequences these addresses hold, by each component's own rule."""
+        number = number.clone()
+        for index, rows in _grouped(topics.component[topic]):
+            rule = getattr(self._sources[index], "alias", None)
+            if rule is not None:
+                number[rows] = rule(topics.parts[index], topics.place[topic[rows]], number[rows])
+        return number
+
     def oracle(self) -> "ComponentOracle":
         """Return the predictor that knows each sequence's component and topic."""
         oracles = [

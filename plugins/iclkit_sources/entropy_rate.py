@@ -18,7 +18,7 @@ from iclkit_sources.machines import Machines
 from iclkit_sources.stationary import stationary
 
 _LONGEST = 512  # tokens
-_CLOSE = 1e-13  # nats
+_CLOSE = 1e-12  # nats
 
 
 @frozen(eq=False)

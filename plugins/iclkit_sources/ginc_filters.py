@@ -1,7 +1,6 @@
 """Exact GINC filters: what follows, given all tokens before and one topic or a mixture of topics.
 
-Beliefs live on the states that show the last token and move by the factors of the transition,
-Pr(e', p' | e, p) = A[e, e'] Pi[p, p'] (arXiv 2111.02080). They are scaled at every step and topics compared by
+Beliefs live on the states that show the last token. They are scaled at every step and topics compared by their
 log-evidence; no probability is floored. Where a topic rules a history out its belief is 0 and its evidence -inf.
 """
 
@@ -11,38 +10,194 @@ import torch
 from torch import Tensor
 
 from iclkit.api import Batch, CategoricalDistribution
+from iclkit_sources.ginc_laws import Known, Law, Possible
 from iclkit_sources.ginc_live import LiveStates, Pairs, Slots
 from iclkit_sources.ginc_topics import GincTopics
 
 _CELLS = 1 << 18  # pairs times topics looked at together
-_STEPS = 64  # steps looked at together; log-evidence is normalised after them
+_STEPS = 64  # steps looked at together at most; then log-evidence is normalised
 _ROWS = 256  # sequences that go through time together
 _SMALLEST = 5e-324
 
 
+class GincOracle:
+    """The predictor that knows each sequence's topic."""
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """Return ln Pr(x_l | x_<l, topic), float64 (B, T), nats; -inf at an impossible token, NaN after."""
+        return torch.cat([self._filter(batch, rows).run(None)[0] for rows in _blocks(batch)])
+
+    def distribution(self, batch: Batch) -> CategoricalDistribution:
+        """Return Pr(. | x_<l, topic) at every position."""
+        log_probs = _room(batch)
+        for rows in _blocks(batch):
+            self._filter(batch, rows).run(log_probs[rows])
+        return CategoricalDistribution(log_probs)
+
+    def beliefs(self, batch: Batch) -> Tensor:
+        """Return Pr(state of x_l | x_1 .. x_l, topic), float64 (B, T, E * P); 0 where no history is left."""
+        shape = (*batch.tokens.shape, batch.topics.memory.numel())
+        beliefs = torch.zeros(shape, dtype=torch.float64, device=batch.tokens.device)
+        for rows in _blocks(batch):
+            self._filter(batch, rows).run(None, beliefs[rows])
+        return beliefs
+
+    def _filter(self, batch: Batch, rows: slice) -> "_Filter":
+        prior = torch.zeros(1, dtype=torch.float64, device=batch.tokens.device)
+        return _Filter(Known(batch.topics, batch.topic[rows]), prior, batch.tokens[rows])
+
+
+class GincMixture:
+    """The predictor that knows some topics and their weights, float64 (K,) of any positive sum; infers which."""
+
+    def __init__(self, topics: GincTopics, weights: Tensor):
+        self._law = Possible(topics)
+        self._log_prior = (weights / weights.sum()).log()
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """Return ln Pr(x_l | x_<l), float64 (B, T), nats; -inf where no topic allows the token, NaN after."""
+        return torch.cat([self._filter(batch, rows).run(None)[0] for rows in _blocks(batch)])
+
+    def distribution(self, batch: Batch) -> CategoricalDistribution:
+        """Return Pr(. | x_<l) at every position; float64 (B, T, V) is all that grows with B and T."""
+        log_probs = _room(batch)
+        for rows in _blocks(batch):
+            self._filter(batch, rows).run(log_probs[rows])
+        return CategoricalDistribution(log_probs)
+
+    def posterior(self, batch: Batch) -> Tensor:
+        """Return Pr(topic | whole sequence), float64 (B, K); NaN where no topic allows the sequence."""
+        return torch.cat([self._filter(batch, rows).run(None)[1].exp() for rows in _blocks(batch)])
+
+    def _filter(self, batch: Batch, rows: slice) -> "_Filter":
+        return _Filter(self._law, self._log_prior, batch.tokens[rows])
+
+
+def _blocks(batch: Batch) -> list[slice]:
+    return [slice(begin, begin + _ROWS) for begin in range(0, len(batch.tokens), _ROWS)]
+
+
+def _room(batch: Batch) -> Tensor:
+    shape = (*batch.tokens.shape, batch.topics.symbols)
+    return torch.empty(shape, dtype=torch.float64, device=batch.tokens.device)
+
+
 class _Filter:
-    """Filters sequences over K topics each, a window of time after the other.
+    """Filters some sequences, a window of time after the other.
 
     Parameters
     ----------
-    topics : all topics.
-    log_prior : float64 tensor (K,).
+    law : what the sequences may follow, K topics.
+    log_prior : ln of the weights of the topics, float64 (K,).
+    tokens : int64 tensor (B, T).
 
     """
 
-    def __init__(self, topics: GincTopics, log_prior: Tensor):
-        self._topics, self._log_prior = topics, log_prior
-        self._live = LiveStates.of(topics.memory, topics.symbols)
-        self._shown = topics.memory.flatten()
+    def __init__(self, law: Law, log_prior: Tensor, tokens: Tensor):
+        self._law, self._log_prior = law, log_prior
+        self._tokens = tokens.T.contiguous()  # (T, B)
+        self._live = LiveStates.of(law.topics.memory, law.topics.symbols)
 
-    def _first(self, rows: Tensor) -> Tensor:
-        """Return Pr(first state), float64 (E * P, K, B) or (E * P, K, 1), of these rows of the batch."""
-        raise NotImplementedError
+    def run(self, log_probs: Tensor | None, beliefs: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the tokens' log-probabilities (B, T) and the topics' log-posterior (B, K).
 
-    def _moves(self, before: Tensor, after: Tensor, rows: Tensor) -> Tensor:
-        """Return Pr(state after | state before) of pairs, float64 (M, K)."""
-        raise NotImplementedError
+        Fill `log_probs` (B, T, V) with those of all tokens, and `beliefs` (B, T, E * P), where they are given.
+        """
+        length, size = self._tokens.shape
+        found = torch.empty(length, size, dtype=torch.float64, device=self._tokens.device)
+        evidence = self._log_prior.expand(size, -1)  # ln Pr(topic | tokens so far)
+        if log_probs is not None:
+            first = _sum_by_token(self._law, torch.einsum("k,bks->bs", self._log_prior.exp(), self._law.first()))
+            log_probs[:, 0] = first
+        carried: Tensor | None = None  # the belief after the token before the window
+        for begin, end in self._windows():
+            old = int(begin > 0)  # how many steps of the window belong to the one before
+            tokens = self._tokens[begin - old : end]
+            slots = Slots.of(self._live, tokens)
+            belief, chance = self._follow(slots, carried)
+            steps = torch.cat([evidence[None], chance[old:].log()]).cumsum(0)  # (t + 1, B, K)
+            total = torch.logsumexp(steps, dim=2)
+            found[begin:end] = total.diff(dim=0)  # NaN is -inf minus -inf: no history to condition on
+            posterior = steps.sub_(total[..., None])[1:]
+            evidence, carried = posterior[-1], belief[slots.step(len(tokens) - 1)]
+            if log_probs is not None:
+                ahead = min(end, length - 1) - begin  # steps whose next token is among the sequences' tokens
+                into = log_probs[:, begin + 1 : begin + 1 + ahead]
+                self._predict(tokens, slots, belief, posterior.exp(), slice(old, old + ahead), into)
+            if beliefs is not None:
+                step = _steps_of(slots)
+                new = step >= old
+                beliefs[slots.sequence[new], step[new] + begin - old, slots.state[new]] = belief[new, 0]
+        if log_probs is not None:  # what was seen is known in log space, beyond the reach of a float64 probability
+            log_probs.log_().scatter_(-1, self._tokens.T[..., None], found.T[..., None])
+        return found.T, evidence
 
-    def _next_states(self, states: Tensor, joint: Tensor, rows: Tensor) -> Tensor:
-        """Return Pr(next state), float64 (n, E * P), from weights (n, S, K) of some states (S,) and topics."""
-        raise NotImplementedError
+    def _windows(self) -> Iterator[tuple[int, int]]:
+        """Cut time so that the pairs of a window, times the topics, are few."""
+        length, size = self._tokens.shape
+        pairs = self._live.count[self._tokens].double().square().mean().item() * size * len(self._log_prior)
+        steps = max(1, min(_STEPS, int(_CELLS / pairs)))
+        return ((begin, min(begin + steps, length)) for begin in range(0, length, steps))
+
+    def _follow(self, slots: Slots, belief_before: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the beliefs of all slots (S, K), scaled, and Pr(token | tokens before, topic) by step (t, B, K)."""
+        width = len(self._log_prior)
+        belief = torch.empty(len(slots.state), width, dtype=torch.float64, device=slots.state.device)
+        chance = belief.new_zeros(*slots.count.shape, width)
+        here = slots.step(0)
+        if belief_before is None:
+            first = self._law.first()
+            row = slots.sequence[here] if len(first) > 1 else torch.zeros_like(slots.sequence[here])
+            belief[here] = first[row, :, slots.state[here]]
+            _scale(belief[here], slots.sequence[here], chance[0])
+        else:
+            belief[here] = belief_before
+        if len(slots.ends) == 1:
+            return belief, chance
+        pairs = Pairs.of(slots)
+        moves = self._law.moves(slots, pairs)
+        for step in range(1, len(slots.ends)):
+            before, here, way = here, slots.step(step), pairs.step(step)
+            flow = belief[before].index_select(0, pairs.source_in_step[way]).mul_(moves[way])
+            into = belief[here].zero_()
+            into.index_add_(0, pairs.target_in_step[way], flow)
+            _scale(into, slots.sequence[here], chance[step])
+        return belief, chance
+
+    def _predict(
+        self, tokens: Tensor, slots: Slots, belief: Tensor, posterior: Tensor, steps: slice, into: Tensor
+    ) -> None:
+        """Fill into (B, t, V) with Pr(next token) after some steps, all sequences with one token together."""
+        seen, base = tokens[steps].flatten(), slots.base[steps].flatten()
+        weights = posterior[: steps.stop - steps.start].flatten(0, 1)  # (t * B, K)
+        order = seen.argsort()
+        for token, places in zip(*_runs(seen[order], order), strict=True):
+            states = self._live.showing(token)
+            slot = base[places][:, None] + torch.arange(len(states), device=base.device)
+            joint = belief[slot].mul_(weights[places][:, None])  # (n, S, K)
+            sequence, step = places % tokens.shape[1], places // tokens.shape[1]
+            into[sequence, step] = self._law.following(states, joint, sequence)
+
+
+def _scale(belief: Tensor, sequence: Tensor, chance: Tensor) -> None:
+    """Divide beliefs (S, K) by their sums over each sequence's slots, which go to chance (B, K); 0 stays 0."""
+    chance.index_add_(0, sequence, belief)
+    belief /= chance.clamp(min=_SMALLEST).index_select(0, sequence)
+
+
+def _runs(tokens: Tensor, places: Tensor) -> tuple[list[int], tuple[Tensor, ...]]:
+    """Return the distinct tokens, which are in order, and for each its places."""
+    distinct, counts = torch.unique_consecutive(tokens, return_counts=True)
+    return distinct.tolist(), places.split(counts.tolist())
+
+
+def _steps_of(slots: Slots) -> Tensor:
+    """Return the step of each slot, int64 (S,)."""
+    ends = torch.tensor(slots.ends, device=slots.state.device)
+    return torch.searchsorted(ends, torch.arange(len(slots.state), device=ends.device), right=True)
+
+
+def _sum_by_token(law: Law, states: Tensor) -> Tensor:
+    """Return the probabilities of tokens (B, V) from those of states (B, E * P)."""
+    tokens = states.new_zeros(len(states), law.topics.symbols)
+    return tokens.index_add_(1, law.topics.memory.flatten(), states)

@@ -1,7 +1,10 @@
-"""What a GINC filter asks of its topics: the first state, and Pr(e', p' | e, p) = A[e, e'] Pi[p, p'] of live states.
+"""What a GINC filter asks of its topics: first states, moves of live states, and next tokens.
 
-Two answers: the topic of each sequence is known, one column of numbers; or K topics are possible, K columns.
+Moves are products of the factors, Pr(e', p' | e, p) = A[e, e'] Pi[p, p']. There are two answers: either the topic of
+each sequence is known, and numbers come in one column; or K topics are possible, and they come in K columns.
 """
+
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,60 +13,105 @@ from iclkit_sources.ginc_live import Pairs, Slots
 from iclkit_sources.ginc_topics import GincTopics
 
 
+class Law(Protocol):
+    """Sequences over K topics each."""
+
+    topics: GincTopics
+
+    def first(self) -> Tensor:
+        """Return Pr(first state | topic), float64 (B, 1, E * P) or (1, K, E * P)."""
+        ...
+
+    def moves(self, slots: Slots, pairs: Pairs) -> Tensor:
+        """Return Pr(target's state | source's state, topic), float64 (M, K)."""
+        ...
+
+    def following(self, states: Tensor, joint: Tensor, sequence: Tensor) -> Tensor:
+        """Return Pr(next token), float64 (n, V), of sequences (n,) whose weights of states (S,) are joint, (n, S, K)."""
+        ...
+
+
 class Known:
-    """Sequences whose topics are known, `topic` int64 (B,): numbers come in one column."""
+    """Sequences whose topics are known, `topic` int64 (B,)."""
 
     def __init__(self, topics: GincTopics, topic: Tensor):
         self.topics, self._topic = topics, topic
+        self._tokens = _tokens_by_entity(topics)
 
     def first(self) -> Tensor:
         """Return Pr(first state | topic), float64 (B, 1, E * P)."""
         return self.topics.start[self._topic][:, None]
 
     def moves(self, slots: Slots, pairs: Pairs) -> Tensor:
-        """Return Pr(target's state | source's state), float64 (M, 1)."""
-        topic = self._topic[slots.sequence][pairs.target]
-        by_property, by_entity = _codes(self.topics, slots, pairs)
+        """Return Pr(target's state | source's state, topic), float64 (M, 1)."""
+        topic, entity = self._topic[slots.sequence][pairs.target], self.topics.entity
+        by_entity, by_property = _codes(self.topics, slots, pairs)
         moves = self.topics.property.flatten(1)[topic, by_property]
-        if self.topics.entity.ndim == 3:
-            return moves.mul_(self.topics.entity.flatten(1)[topic, by_entity])[:, None]
-        return moves.mul_(self.topics.entity.flatten()[by_entity])[:, None]
+        moves *= entity.flatten()[by_entity] if entity.ndim == 2 else entity.flatten(1)[topic, by_entity]
+        return moves[:, None]
 
     def following(self, states: Tensor, joint: Tensor, sequence: Tensor) -> Tensor:
-        """Return Pr(next state), float64 (n, E, P), from weights (n, S, 1) of some states (S,)."""
-        entity, property_ = states // self.topics.properties, states % self.topics.properties
-        topic = self._topic[sequence]
-        moved = self.topics.property[topic[:, None], property_].mul_(joint)  # (n, S, P)
-        if self.topics.entity.ndim == 3:
-            entities = self.topics.entity[topic[:, None], entity].mT
-        else:
-            entities = self.topics.entity[entity].T.expand(len(joint), -1, -1)
-        return entities @ moved
+        """Return Pr(next token), float64 (n, V)."""
+        topic, (entity, property_) = self._topic[sequence][:, None], _split(self.topics, states)
+        moved = self.topics.property[topic, property_].mul_(joint)  # (n, S, P)
+        if self._tokens is not None:
+            return moved.flatten(1) @ self._tokens[entity].flatten(0, 1)
+        return _shown(self.topics, self.topics.entity[topic, entity].mT @ moved)
 
 
 class Possible:
-    """K topics, each of which a sequence may have: numbers come in K columns."""
+    """Sequences that may have each of K topics."""
 
     def __init__(self, topics: GincTopics):
         self.topics = topics
         self._property = topics.property.flatten(1).T.contiguous()  # (P * P, K)
-        own = topics.entity.ndim == 3
-        self._entity = topics.entity.flatten(1).T.contiguous() if own else topics.entity.reshape(-1, 1)  # (E * E, K)
+        self._entity = topics.entity.flatten(-2).T.contiguous()  # (E * E,) or (E * E, K)
+        self._tokens = _tokens_by_entity(topics)
 
     def first(self) -> Tensor:
         """Return Pr(first state | topic), float64 (1, K, E * P)."""
         return self.topics.start[None]
 
     def moves(self, slots: Slots, pairs: Pairs) -> Tensor:
-        """Return Pr(target's state | source's state), float64 (M, K)."""
-        by_property, by_entity = _codes(self.topics, slots, pairs)
-        return self._property.index_select(0, by_property).mul_(self._entity.index_select(0, by_entity))
+        """Return Pr(target's state | source's state, topic), float64 (M, K)."""
+        by_entity, by_property = _codes(self.topics, slots, pairs)
+        entity = self._entity.index_select(0, by_entity)
+        return self._property.index_select(0, by_property).mul_(entity if entity.ndim == 2 else entity[:, None])
 
     def following(self, states: Tensor, joint: Tensor, sequence: Tensor) -> Tensor:
-        """Return Pr(next state), float64 (n, E, P), from weights (n, S, K) of some states (S,)."""
-        entity, property_ = states // self.topics.properties, states % self.topics.properties
+        """Return Pr(next token), float64 (n, V)."""
+        entity, property_ = _split(self.topics, states)
         moves = self.topics.property[:, property_].transpose(0, 1)  # (S, K, P)
-        if self.topics.entity.ndim == 2:
-            moved = torch.bmm(joint.transpose(0, 1), moves)  # (S, n, P)
-            ...
-        return moved
+        if self._tokens is not None:
+            moved = torch.bmm(joint.transpose(0, 1), moves)  # (S, n, P): the topics are summed
+            return torch.bmm(moved, self._tokens[entity]).sum(0)
+        entities = self.topics.entity[:, entity].transpose(0, 1)  # (S, K, E)
+        after = _shown(self.topics, (entities[..., None] * moves[..., None, :]).flatten(0, 1))  # (S * K, V)
+        return joint.flatten(1) @ after
+
+
+def _split(topics: GincTopics, states: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the entity and the property of states."""
+    return states // topics.properties, states % topics.properties
+
+
+def _codes(topics: GincTopics, slots: Slots, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """Return which entries of the flattened entity and property matrices the pairs use, int64 (M,) each."""
+    entity, property_ = _split(topics, slots.state)
+    by_entity = (entity * topics.entities)[pairs.source].add_(entity[pairs.target])
+    by_property = (property_ * topics.properties)[pairs.source].add_(property_[pairs.target])
+    return by_entity, by_property
+
+
+def _tokens_by_entity(topics: GincTopics) -> Tensor | None:
+    """Return Pr(next token | entity, next property), float64 (E, P, V); None where entity matrices differ."""
+    if topics.entity.ndim == 3:
+        return None
+    shown = torch.nn.functional.one_hot(topics.memory, topics.symbols).double()  # (E, P, V)
+    return torch.einsum("ef,fpv->epv", topics.entity, shown)
+
+
+def _shown(topics: GincTopics, states: Tensor) -> Tensor:
+    """Return the probabilities of tokens, float64 (n, V), from those of states (n, E, P)."""
+    tokens = states.new_zeros(len(states), topics.symbols)
+    return tokens.index_add_(1, topics.memory.flatten(), states.flatten(1))

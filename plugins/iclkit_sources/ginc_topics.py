@@ -61,6 +61,11 @@ class GincTopics:
         """P, how many properties there are."""
         return self.memory.shape[1]
 
+    def to(self, device: torch.device) -> "GincTopics":
+        """Return the same topics on a device."""
+        names = ("memory", "start", "property", "entity", "prompt_property", "prompt_entity", "numbers")
+        return evolve(self, **{name: getattr(self, name).to(device) for name in names})
+
     def prompting(self) -> "GincTopics":
         """Return the topics whose documents follow what these topics' prompts follow."""
         return evolve(self, property=self.prompt_property, entity=self.prompt_entity)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from iclkit.api import SourceSpec, hookimpl
-from iclkit_sources import configs, generalized_configs, linear_configs, mixture_config, process_configs, random_hmm_config
+from iclkit_sources import chain_configs, configs, generalized_configs, linear_configs, mixture_config, process_configs, random_hmm_config
 
 _PROCESSES = (
     ("hmm", "A hidden Markov model given by labelled transition matrices.", configs.Hmm),
@@ -48,4 +48,5 @@ def iclkit_sources() -> Iterator[SourceSpec]:
     yield from process_configs.SPECS
     yield from generalized_configs.SPECS
     yield from random_hmm_config.SPECS
+    yield from chain_configs.SPECS
     yield from linear_configs.SPECS

@@ -21,9 +21,9 @@ def sample_machines(machines: Machines, topic: Tensor, length: int, key: Key) ->
     device = key.states.device
     topic = topic.to(device)
     states = machines.states
-    first, onward = _edges(machines.start), _edges(machines.transitions.transpose(1, 2).flatten(2))  # (K, S, V * S)
+    first, onward = edges(machines.start), edges(machines.transitions.transpose(1, 2).flatten(2))  # (K, S, V * S)
     rows, width = topic * states, onward.shape[-1]
-    state = _draw(first.to(device), topic * first.shape[-1], key.fold("start").uniform(1).squeeze(-1))
+    state = invert(first.to(device), topic * first.shape[-1], key.fold("start").uniform(1).squeeze(-1))
     onward = onward.to(device)
     draws = torch.empty(length, len(topic), dtype=torch.float64, device=device)
     block = max(1, _DRAWS // length)
@@ -31,13 +31,13 @@ def sample_machines(machines: Machines, topic: Tensor, length: int, key: Key) ->
         draws[:, begin : begin + block] = key[slice(begin, begin + block)].uniform(length).T
     tokens = torch.empty(length, len(topic), dtype=torch.int64, device=device)
     for step in range(length):
-        outcome = _draw(onward, (rows + state) * width, draws[step])
+        outcome = invert(onward, (rows + state) * width, draws[step])
         torch.div(outcome, states, rounding_mode="floor", out=tokens[step])
         state = outcome - tokens[step] * states
     return tokens.T.contiguous()
 
 
-def _edges(weights: Tensor) -> Tensor:
+def edges(weights: Tensor) -> Tensor:
     """Return distribution functions along the last dim, exactly 1 from the last positive weight on.
 
     Rows are padded with 1 to a length 2^n - 1, for the bisection. Computed on the CPU in index order, so that edges
@@ -48,7 +48,7 @@ def _edges(weights: Tensor) -> Tensor:
     return torch.nn.functional.pad(sums / sums[..., -1:], (0, (1 << width.bit_length()) - 1 - width), value=1.0)
 
 
-def _draw(edges: Tensor, base: Tensor, draw: Tensor) -> Tensor:
+def invert(edges: Tensor, base: Tensor, draw: Tensor) -> Tensor:
     """Return how many edges of the row that begins at `base` are at most the draw, int64 (B,), by bisection.
 
     A draw below 1 never passes the last positive weight, and equal edges (a weight of 0) are passed together.

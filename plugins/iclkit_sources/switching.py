@@ -2,7 +2,6 @@
 
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from attrs import frozen
 from torch import Tensor
@@ -11,15 +10,12 @@ from iclkit.api import Component, ConfigError, Exact, Key, Listed, Problem
 from iclkit_sources.change_points import ChangePointFilter, ChangePoints
 from iclkit_sources.coins import CoinTopics
 from iclkit_sources.compilable import ALLOWED, STATES
-from iclkit_sources.enumeration import mixture_floor, oracle_floor
+from iclkit_sources.enumeration import mixture_floor
+from iclkit_sources.entropy_rate import entropy_rate
 from iclkit_sources.machines import Machines
-from iclkit_sources.stationary import stationary
 from iclkit_sources.switching_config import Switching
 
 Reference = Literal["oracle", "mixture", "population"]
-
-_LONGEST = 64  # tokens looked back
-
 
 @frozen(kw_only=True, eq=False)
 class SwitchingTopics:
@@ -87,11 +83,11 @@ class SwitchingSource:
         return mixture_floor(points.dense(points.restart[None]), torch.ones(1, dtype=torch.float64), length)
 
     def entropy_rate(self, topics: SwitchingTopics | None, weights: Tensor | None) -> Exact | None:
-        """Return the entropy rate, nats, shape (1,), within a bracket; None without switches or with many states."""
+        """Return the entropy rate, nats, shape (1,), within rigorous bounds; None with many states."""
         points = self._listed if topics is None else topics.points
-        if points is None or points.rate == 0 or points.pool.states * len(points.pool) > STATES:
+        if points is None or points.pool.states * len(points.pool) > STATES:
             return None
-        return bracketed_rate(points.dense(points.restart[None]))
+        return entropy_rate(points.dense(points.restart[None]), torch.ones(1, dtype=torch.float64))
 
     def compiled(self) -> tuple[Machines, Tensor] | None:
         """Return the law as one machine with its weight; None for a drawn pool or one of many states."""
@@ -142,25 +138,3 @@ def machines_of(topics: Any) -> Machines:
     if not isinstance(topics, Machines):
         raise TypeError(f"{type(topics).__name__} are no hidden Markov models")
     return topics
-
-
-def bracketed_rate(machine: Machines) -> Exact:
-    """Return the entropy rate of one machine whose states mix, nats, with half its bracket as error.
-
-    From the stationary law, H(X_l | X_<l, first state) <= h <= H(X_l | X_<l) (Cover and Thomas, theorem 4.5.1).
-    """
-    stacked = machine.transitions[0]
-    law = stationary(stacked.sum(0)[None])[0]
-    upper = Machines(transitions=stacked[None], start=law[None], numbers=machine.numbers[:1])
-    lower = Machines(
-        transitions=stacked.expand(len(law), *stacked.shape),
-        start=torch.eye(len(law), dtype=torch.float64),
-        numbers=torch.arange(1, len(law) + 1),
-    )
-    high, low = mixture_floor(upper, torch.ones(1, dtype=torch.float64), _LONGEST), oracle_floor(lower, law, _LONGEST)
-    known = np.isfinite(high.values) & np.isfinite(low.values)
-    above = (high.values + high.error)[known].min()
-    below = (low.values - low.error)[known].max()
-    return Exact(
-        values=np.array([(above + below) / 2]), method="belief-enumeration", error=np.array([(above - below) / 2])
-    )

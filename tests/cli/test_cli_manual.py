@@ -125,7 +125,7 @@ def test_schema_accepts_good_and_refuses_bad(call, found):
     for bad in (
         {},
         {"source": {}},
-        {"source": {"kind": "coin"}},
+        {"source": {"kind": "coinz"}},
         {"source": {"kind": "coins", "alpha": 0}},
         {"source": {"kind": "coins", "x": 0.1}},
         {"source": {"kind": "coins"}, "data": {"topics": "frsh"}},
