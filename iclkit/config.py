@@ -214,11 +214,12 @@ class _Reader:
             execution = {key: value for key, value in execution.items() if key != "workers"}
             if workers is not None and workers < 0:
                 self.problems.append(Problem("execution.workers", f"{workers} is out of range; allowed: at least 0"))
+        source = self._component("source", table("source", {}))
         config = Config(
             title=self._table("title", table("title", ""), str),
             seed=seed,
             seeds=self._seeds(seed),
-            source=self._component("source", table("source", {})),
+            source=source,
             data=data,
             model=self._component("model", model_table),
             context=context or (data.length if data else 1),
@@ -226,7 +227,7 @@ class _Reader:
             prior=None,
             grow=None,
             evaluation=self._table("evaluation", table("evaluation", {}), Evaluation),
-            metrics=self._metrics(table("metrics", None)),
+            metrics=self._metrics(table("metrics", None), source),
             execution=self._component("executor", execution, path="execution"),
             workers=workers,
             store=self._table("store", table("store", {}), Store),
@@ -253,11 +254,10 @@ class _Reader:
             table = {field.name: seed if seed is not None else 0 for field in attrs.fields(Seeds)} | dict(table)
         return self._table("seeds", table, Seeds)
 
-    def _metrics(self, tables: Any) -> tuple[Component, ...]:
+    def _metrics(self, tables: Any, source: Component | None) -> tuple[Component, ...]:
         if tables is None:
-            tables = [
-                {"kind": entry.spec.name} for entry in self.structurer.registry.all("metric") if entry.spec.default
-            ]
+            specs = [entry.spec for entry in self.structurer.registry.all("metric") if entry.spec.default]
+            tables = [{"kind": spec.name} for spec in specs if source is None or spec.applies(source.facts)]
         if not isinstance(tables, list):
             self.problems.append(Problem("metrics", "expected tables: [[metrics]] with kind = ..."))
             return ()

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from iclkit.errors import StoreError
 from iclkit.parts import Parts
 from iclkit.plan import Cell, Plan
 from iclkit.snapshots import TrainingFolder
+from iclkit.specs import Component
 
 CONVENTIONS = "iclkit-1"
 _CHUNK_BYTES = 32 << 20
@@ -95,23 +96,24 @@ def _measured(plan: Plan, cell: Cell, parts: Parts) -> _Measured:
     pieces = []
     for part, names in parts.of(wanted.id, wanted.metrics):
         data = part.load()
-        mine = {
-            metric.variable(variable.name)
-            for metric in cell.config.metrics
-            if metric.name in names
-            for variable in metric.spec.variables
-        }
-        pieces.append(
-            data[[name for name in data.data_vars if str(name) in mine or str(name).removesuffix("_se") in mine]]
-        )
-    trainings = plan.folder / "trainings"
-    prior = wanted.training.prior
+        mine = {name for metric in cell.config.metrics if metric.name in names for name in _variables(metric)}
+        pieces.append(data[[name for name in data.data_vars if name in mine]])
+    trainings, prior = plan.folder / "trainings", wanted.training.prior
+    outcome = TrainingFolder(trainings / wanted.training.id).outcome or {}
     return _Measured(
         cell=cell,
         data=xr.merge(pieces, join="outer", compat="no_conflicts") if pieces else None,
-        outcome=TrainingFolder(trainings / wanted.training.id).outcome or {},
+        outcome=outcome | (parts.failure(wanted.id) or {}),
         prior_outcome=TrainingFolder(trainings / prior.id).outcome or {} if prior else {},
     )
+
+
+def _variables(metric: Component) -> Iterator[str]:
+    """Iterate over the names that a metric's results have in a part."""
+    yield metric.reason_variable
+    for variable in metric.spec.variables:
+        yield metric.variable(variable.name)
+        yield f"{metric.variable(variable.name)}_se"
 
 
 def _coordinates(plan: Plan, measured: Sequence[_Measured]) -> dict[str, Any]:
@@ -158,7 +160,8 @@ def _gathered(
         if one.data is not None and name in one.data:
             array = one.data[name].transpose(*dims)
             places = [_places(coords[dim][1], array.indexes[dim].tolist()) for dim in dims]
-            whole[(*one.cell.index, *np.ix_(*places))] = array.values
+            values = array.values.astype(object) if text else array.values
+            whole[(*one.cell.index, *np.ix_(*places))] = values.item() if not dims else values
     return xr.DataArray(whole, dims=(*plan.dims, *dims), attrs=template.attrs)
 
 

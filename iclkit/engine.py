@@ -17,10 +17,10 @@ from typing import Any, Protocol
 
 from attrs import frozen
 
-from iclkit import files, provenance, world
+from iclkit import files, parts, provenance, world
 from iclkit.errors import RunFailures, StoreError
 from iclkit.parts import Parts
-from iclkit.plan import Plan, Training, pass_of, training_of
+from iclkit.plan import Pass, Plan, Training, pass_of, training_of
 from iclkit.plugins import Plugins, load
 from iclkit.snapshots import TrainingFolder
 from iclkit.specs import resolve
@@ -180,7 +180,7 @@ def lock(folder: Path) -> Iterator[None]:
 
 def missing_tasks(plan: Plan, plugins: Plugins) -> list[Task]:
     """Return what is still to be done, priors before those who need them."""
-    parts, trainings = Parts(plan.folder / "parts"), plan.folder / "trainings"
+    measured, trainings = Parts(plan.folder / "parts"), plan.folder / "trainings"
     tasks = []
     for cohort in plan.cohorts:
         wanted, passes = [], []
@@ -188,7 +188,7 @@ def missing_tasks(plan: Plan, plugins: Plugins) -> list[Task]:
             open_passes = [
                 (one.id, one.raw, tuple(names))
                 for one in plan.passes_of(training)
-                if (names := parts.missing(one.id, one.metrics))
+                if (names := measured.missing(one.id, one.metrics))
             ]
             if open_passes or not TrainingFolder(trainings / training.id).done:
                 wanted.append(training)
@@ -211,7 +211,7 @@ def work(task: Task) -> dict[str, dict[str, Any]]:
     """Do a task in this process, with one thread, and return how each training ended."""
     import torch
 
-    from iclkit import evaluate, train
+    from iclkit import train
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     plugins, here = load(task.plugin_files), world.current()
@@ -222,22 +222,31 @@ def work(task: Task) -> dict[str, dict[str, Any]]:
         if training.id != name:
             raise StoreError(f"training {name} reads as {training.id} in a worker: a file it depends on has changed")
         outcomes[name] = train.run(training, folder / "trainings", plugins.notify, here)
-    for name, raw, metrics in task.passes:
+    for _, raw, metrics in task.passes:
         wanted = pass_of(raw, plugins.registry, base)
         if outcomes[wanted.training.id]["status"] != "done":
             continue
-        try:
-            evaluate.write_part(wanted, metrics, folder, here)
-        except Exception as error:  # one cell's failure must not stop the others
-            outcomes[wanted.training.id] = failed = {
-                "status": "failed",
-                "error": f"measuring: {type(error).__name__}: {error}",
-                "traceback": traceback.format_exc(),
-            }
-            files.write_json(folder / "parts" / f"{name}.failed.json", failed)
-        else:
-            (folder / "parts" / f"{name}.failed.json").unlink(missing_ok=True)
+        failed = _measure(wanted, metrics, folder, here)
+        if failed:
+            outcomes[wanted.training.id] = failed
     return outcomes
+
+
+def _measure(wanted: Pass, metrics: Sequence[str], folder: Path, here: world.World) -> dict[str, Any] | None:
+    """Measure and write a part; record what fails, return it, and let other cells go on."""
+    from iclkit import evaluate
+
+    try:
+        failures = dict(evaluate.write_part(wanted, metrics, folder, here))
+    except Exception:
+        failures = {"the pass": traceback.format_exc()}
+    failed = None
+    if failures:
+        brief = "; ".join(f"measuring {name}: {text.strip().splitlines()[-1]}" for name, text in failures.items())
+        failed = {"status": "failed", "error": brief, "traceback": "\n".join(failures.values())}
+    if here.leads:
+        parts.record_failure(folder / "parts", wanted.id, failed)
+    return failed
 
 
 def _execute(
@@ -373,14 +382,10 @@ def _thin(plan: Plan) -> None:
 
 
 def _failures(plan: Plan) -> dict[str, str]:
-    found = {}
+    found, measured = {}, Parts(plan.folder / "parts")
     for wanted in plan.passes:
         outcome = TrainingFolder(plan.folder / "trainings" / wanted.training.id).outcome or {}
-        failed = (
-            outcome
-            if outcome.get("status") == "failed"
-            else files.read_json(plan.folder / "parts" / f"{wanted.id}.failed.json")
-        )
+        failed = outcome if outcome.get("status") == "failed" else measured.failure(wanted.id)
         if failed:
             found[wanted.training.id] = failed["error"]
     return found

@@ -1,22 +1,22 @@
 """The one pass: per split, per chunk, references once, then every snapshot's model, then every metric.
 
 Values per sequence are reduced in float64 as they come, so memory is bounded by a chunk whatever the number of
-sequences, topics or snapshots. The model is always rebuilt from a snapshot file.
+sequences, topics or snapshots. The model is always rebuilt from a snapshot file. A metric that fails is left out,
+with its traceback, and the others go on.
 """
 
-import logging
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from attrs import asdict, evolve, frozen
-from torch.nn import Module
+from attrs import asdict, define, evolve, field
 
 from iclkit import parts, provenance
-from iclkit.config import Config
+from iclkit.averages import Averages, describe
 from iclkit.data import Split, TrainingSequences, chunk_rows, splits
 from iclkit.errors import NotApplicable
 from iclkit.heads import ModulePredictor
@@ -24,204 +24,161 @@ from iclkit.modules import build_module
 from iclkit.plan import Pass
 from iclkit.predictors import Memo
 from iclkit.protocols import MeasuredCell, ScoredBatch
-from iclkit.reduction import Reducer
 from iclkit.references import References
 from iclkit.snapshots import TrainingFolder
-from iclkit.specs import Component, Variable
+from iclkit.specs import Component
 from iclkit.world import World
 
-_logger = logging.getLogger(__name__)
+Values = dict[tuple[str, str], np.ndarray]  # (metric, variable) -> one value per sequence
 
 
-@frozen(kw_only=True, eq=False)
+@define(kw_only=True, eq=False)
 class _Metric:
-    """A metric being measured: the component, the object, and the reason if it does not apply."""
+    """A metric being measured; `failure` is the traceback that put it out."""
 
     component: Component
     made: Any
+    averages: Averages
+    failure: str = ""
 
     @property
-    def variables(self) -> dict[str, Variable]:
-        return {variable.name: variable for variable in self.component.spec.variables}
+    def dims(self) -> Mapping[str, tuple[str, ...]]:
+        return {variable.name: variable.dims for variable in self.component.spec.variables}
 
 
-def measure(wanted: Pass, metrics: Sequence[str], trainings: Path, world: World) -> xr.Dataset | None:
-    """Measure metrics, by name, on all snapshots of a training; the Dataset on rank 0, None elsewhere."""
-    config = wanted.config
-    folder = TrainingFolder(trainings / wanted.training.id)
-    steps = folder.steps()
-    source = config.source.build()
+@define(kw_only=True, eq=False)
+class Measured:
+    """What a pass gave: the Dataset, and the tracebacks of the metrics that failed, by name."""
+
+    data: xr.Dataset
+    failures: dict[str, str] = field(factory=dict)
+
+
+def write_part(wanted: Pass, names: Sequence[str], folder: Path, world: World) -> Mapping[str, str]:
+    """Measure metrics, by name, and write the part that holds them; return the tracebacks of those that failed."""
+    measured = measure(wanted, names, folder / "trainings", world)
+    if measured is None:
+        return {}
+    held = {name: wanted.metrics[name] for name in names if name not in measured.failures}
+    if held:
+        about = {"training": wanted.training.id, "versions": provenance.versions()}
+        parts.write(folder / "parts", wanted.id, held, measured.data, about)
+    return measured.failures
+
+
+def measure(wanted: Pass, names: Sequence[str], trainings: Path, world: World) -> Measured | None:
+    """Measure metrics, by name, on all snapshots of a training; None on ranks that do not lead."""
+    config, folder = wanted.config, TrainingFolder(trainings / wanted.training.id)
+    source, steps = config.source.build(), folder.steps()
     training = TrainingSequences(config, source)
     references = References(config, source, training)
-    chosen = [_Metric(component=item, made=item.build()) for item in config.metrics if item.name in metrics]
-    made_splits = splits(config, source, training)
-    table = _Table(chosen, [split.name for split in made_splits], steps, list(references.predictors))
-    module = build_module(config)
-    for split in made_splits:
-        for scored, groups, step in _scored(split, references, module, config, folder, steps, world):
-            values = {} if scored is None else _score(chosen, scored, step)
+    found = splits(config, source, training)
+    metrics = {
+        component.name: _Metric(
+            component=component,
+            made=component.build(),
+            averages=Averages(component, [split.name for split in found], steps, list(references.predictors)),
+        )
+        for component in config.metrics
+        if component.name in names
+    }
+    for split in found:
+        for scored, groups, step in _scored(split, references, wanted, folder, steps, world):
+            values = {} if scored is None else _score(metrics.values(), scored, step)
             for piece, piece_groups in world.gather((values, groups)):  # in the order of the chunks
-                for (index, name), value in piece.items():
-                    table.add(chosen[index], name, split, step, value, piece_groups)
+                for (name, variable), value in piece.items():
+                    metrics[name].averages.add(variable, split, step, value, piece_groups)
+    failures: dict[str, str] = {}
+    for some in world.gather({name: metric.failure for name, metric in metrics.items() if metric.failure}):
+        failures |= some
     if not world.leads:
         return None
-    data = table.dataset()
+    whole = [metric for name, metric in metrics.items() if name not in failures]
+    data = xr.merge([metric.averages.dataset() for metric in whole], join="outer", compat="no_conflicts")
+    data = data.assign_coords(step=steps, tokens_seen=("step", [folder.tokens_seen(step) for step in steps]))
+    optimum = {split.name: _optimum(split, references) for split in found}
     cell = MeasuredCell(
         data=data,
         source=source,
-        splits=tuple(split.name for split in made_splits),
-        references={split.name: tuple(references.predictors) for split in made_splits},
-        optimum={
-            split.name: split.optimum if split.optimum in references.predictors else None for split in made_splits
-        },
-        laws={split.name: references.laws(split.name) for split in made_splits},
+        splits=tuple(optimum),
+        references={name: tuple(references.predictors) for name in optimum},
+        optimum=optimum,
+        laws={name: references.laws(name) for name in optimum},
         length=config.evaluation_length,
         history=folder.history(),
     )
-    for metric in chosen:
+    for metric in whole:
         data = _finish(metric, data, cell)
-    return data.assign_coords(tokens_seen=("step", [folder.tokens_seen(step) for step in steps]))
-
-
-def write_part(wanted: Pass, metrics: Sequence[str], folder: Path, world: World) -> None:
-    """Measure and write the part that holds these metrics."""
-    data = measure(wanted, metrics, folder / "trainings", world)
-    if data is not None:
-        held = {name: digest for name, digest in wanted.metrics.items() if name in metrics}
-        about = {"training": wanted.training.id, "versions": provenance.versions()}
-        parts.write(folder / "parts", wanted.id, held, data, about)
+    failures |= {metric.component.name: metric.failure for metric in whole if metric.failure}
+    return Measured(data=data, failures=failures)
 
 
 def _scored(
-    split: Split,
-    references: References,
-    module: Module,
-    config: Config,
-    folder: TrainingFolder,
-    steps: list[int],
-    world: World,
+    split: Split, references: References, wanted: Pass, folder: TrainingFolder, steps: list[int], world: World
 ) -> Iterator[tuple[ScoredBatch | None, np.ndarray, int | None]]:
     """Iterate over (batch, groups, step): each round of chunks without a model first, then with every snapshot's.
 
     In a round each rank has one chunk; a rank that has none left takes part with None.
     """
+    config, module = wanted.config, build_module(wanted.config)
     chunks = chunk_rows(len(split), config.evaluation_length)
-    facts, bos = config.source.facts, config.data.bos
     for start in range(0, len(chunks), world.size):
         own = start + world.rank
         rows = chunks[own] if own < len(chunks) else None
-        scored, groups = None, np.zeros(0, dtype=np.int64)
-        if rows is not None:
-            scored = ScoredBatch(
-                **asdict(split.chunk(rows), recurse=False),
-                split=split.name,
-                references=references.memos(),
-                optimum=split.optimum if split.optimum in references.predictors else None,
-                lawful=split.lawful,
-            )
-            groups = split.groups[rows].numpy()
+        if rows is None:
+            for step in (None, *steps):
+                yield None, np.zeros(0, dtype=np.int64), step
+            continue
+        groups = split.groups[rows].numpy()
+        scored = ScoredBatch(
+            **asdict(split.chunk(rows), recurse=False),
+            split=split.name,
+            references=references.memos(),
+            optimum=_optimum(split, references),
+            lawful=split.lawful,
+        )
         yield scored, groups, None
         for step in steps:
-            if scored is not None:
-                module.load_state_dict(folder.weights(step))
-                model = Memo(ModulePredictor(module, facts, bos))
-            yield (None if scored is None else evolve(scored, model=model)), groups, step
+            module.load_state_dict(folder.weights(step))
+            model = Memo(ModulePredictor(module, config.source.facts, config.data.bos))
+            yield evolve(scored, model=model), groups, step
 
 
-def _score(metrics: Sequence[_Metric], scored: ScoredBatch, step: int | None) -> dict[tuple[int, str], np.ndarray]:
+def _optimum(split: Split, references: References) -> str | None:
+    return split.optimum if split.optimum in references.predictors else None
+
+
+def _score(metrics: Iterable[_Metric], scored: ScoredBatch, step: int | None) -> Values:
     """Return what the metrics make of one batch, float64 (b, ...); masked positions are NaN."""
-    made = {}
-    for index, metric in enumerate(metrics):
+    made: Values = {}
+    for metric in metrics:
         method = getattr(metric.made, "score_references" if step is None else "score", None)
-        for name, value in {} if method is None else method(scored).items():
-            if metric.variables[name].dims[-1] == "position":
-                mask = scored.mask.view(len(scored), *[1] * (value.ndim - 2), scored.length)
-                value = torch.where(mask, value, torch.nan)
-            made[index, name] = value.detach().cpu().double().numpy()
+        if method is None or metric.failure:
+            continue
+        try:
+            for name, value in method(scored).items():
+                if metric.dims[name][-1] == "position":
+                    mask = scored.mask.view(len(scored), *[1] * (value.ndim - 2), scored.length)
+                    value = torch.where(mask, value, torch.nan)
+                made[metric.component.name, name] = value.detach().cpu().double().numpy()
+        except Exception:  # the other metrics go on
+            metric.failure = traceback.format_exc()
     return made
 
 
-class _Table:
-    """The reducers of a pass, by variable, split and step, and the Dataset they end as."""
-
-    def __init__(self, metrics: list[_Metric], split_names: list[str], steps: list[int], references: list[str]):
-        self._metrics = metrics
-        self._reducers: dict[tuple[str, str, int | None], Reducer] = {}
-        self._coords: dict[str, list[Any]] = {"step": steps, "split": split_names, "reference": references}
-
-    def add(
-        self,
-        metric: _Metric,
-        name: str,
-        split: Split,
-        step: int | None,
-        values: np.ndarray,
-        groups: np.ndarray,
-    ) -> None:
-        """Reduce the values of one chunk."""
-        key = f"{metric.component.name}/{name}", split.name, step
-        if key not in self._reducers:
-            self._reducers[key] = Reducer(split.design)
-        self._reducers[key].add(values, groups)
-
-    def dataset(self) -> xr.Dataset:
-        """Return what was reduced: every variable, its standard error, and the coordinates."""
-        made: dict[str, Any] = {}
-        for metric in self._metrics:
-            for name, variable in metric.variables.items():
-                mean, error = self._arrays(f"{metric.component.name}/{name}", variable)
-                if mean is None:
-                    continue
-                full = metric.component.variable(name)
-                about = {"units": variable.units, "long_name": variable.long_name} | _origin(metric.component)
-                made[full] = variable.dims, mean, about | {"ancillary_variables": f"{full}_se"}
-                made[f"{full}_se"] = (
-                    variable.dims,
-                    error,
-                    about | {"long_name": f"standard error of {variable.long_name}"},
-                )
-        data = xr.Dataset(made)
-        coords = {name: values for name, values in self._coords.items() if name in data.dims or name == "step"}
-        if "position" in data.dims:
-            coords["position"] = list(range(1, data.sizes["position"] + 1))
-        return data.assign_coords(coords)
-
-    def _arrays(self, name: str, variable: Variable) -> tuple[np.ndarray | None, np.ndarray | None]:
-        results = {key[1:]: reducer.result() for key, reducer in self._reducers.items() if key[0] == name}
-        if not results:
-            return None, None
-        steps = self._coords["step"] if "step" in variable.dims else [None]
-        shape = next(iter(results.values()))[0].shape
-        blank = np.full(shape, np.nan)
-        pairs = [
-            [results.get((split, step), (blank, blank, blank)) for split in self._coords["split"]] for step in steps
-        ]
-        mean = np.array([[pair[0] for pair in row] for row in pairs])
-        error = np.array([[pair[1] for pair in row] for row in pairs])
-        if "step" not in variable.dims:
-            mean, error = mean[0], error[0]  # (split, ...)
-        given = [dim for dim in ("step", "split") if dim in variable.dims]
-        own = [dim for dim in variable.dims if dim not in given]
-        order = [(given + own).index(dim) for dim in variable.dims]
-        return mean.transpose(order), error.transpose(order)
-
-
 def _finish(metric: _Metric, data: xr.Dataset, cell: MeasuredCell) -> xr.Dataset:
+    """Add what a metric makes of the reduced values, or the reason why it does not apply."""
     finish = getattr(metric.made, "finish", None)
     if finish is None:
         return data
     try:
         extra = finish(cell)
     except NotApplicable as reason:
-        _logger.info("%s: %s", metric.component.name, reason)
-        return data.assign_attrs({f"{metric.component.name}_not_applicable": str(reason)})
+        return data.assign({metric.component.reason_variable: ((), str(reason))})
+    except Exception:  # the other metrics go on
+        metric.failure = traceback.format_exc()
+        return data
+    variables = {variable.name: variable for variable in metric.component.spec.variables}
     for name in extra.data_vars:
-        about = metric.variables.get(str(name))
-        declared = {"units": about.units, "long_name": about.long_name} if about else {}
-        extra[name].attrs = declared | dict(extra[name].attrs) | _origin(metric.component)
+        extra[name].attrs |= describe(metric.component, variables.get(str(name)))
     return data.merge(extra.rename({name: metric.component.variable(str(name)) for name in extra.data_vars}))
-
-
-def _origin(metric: Component) -> dict[str, str]:
-    """Return the attributes that say which metric made a variable."""
-    return {"metric": metric.kind, "role": metric.spec.role, "revision": str(metric.spec.revision)}

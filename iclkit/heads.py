@@ -68,7 +68,7 @@ class ModulePredictor:
             return CategoricalDistribution(self._padded(output.cpu().double().log_softmax(-1)))
         both = output if isinstance(output, tuple) else (output,)
         double = tuple(part.cpu().double() for part in both)
-        gaussian = _gaussian(self.facts, double if isinstance(output, tuple) else double[0])  # type: ignore[arg-type]
+        gaussian = _gaussian(self.facts, double if isinstance(output, tuple) else double[0])
         return GaussianDistribution(self._padded(gaussian.mean), self._padded(gaussian.scale))
 
     def log_prob(self, batch: Batch) -> Tensor:

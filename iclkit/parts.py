@@ -50,6 +50,10 @@ class Parts:
                 header = json.loads(str(file["header"]))
             self._parts.setdefault(header["pass"], []).append(Part(path=path, header=header))
 
+    def failure(self, pass_id: str) -> dict[str, Any] | None:
+        """Return how a pass failed: status, error and traceback; None if it did not."""
+        return files.read_json(self.folder / f"{pass_id}.failed.json")
+
     def missing(self, pass_id: str, metrics: Mapping[str, str]) -> list[str]:
         """Return the names of the metrics that no part of a pass holds."""
         held = {item for part in self._parts.get(pass_id, ()) for item in part.header["metrics"].items()}
@@ -65,6 +69,15 @@ class Parts:
                 for name in names:
                     del wanted[name]
         return found
+
+
+def record_failure(folder: Path, pass_id: str, failure: Mapping[str, Any] | None) -> None:
+    """Write how a pass failed, or forget that it did."""
+    path = folder / f"{pass_id}.failed.json"
+    if failure is None:
+        path.unlink(missing_ok=True)
+    else:
+        files.write_json(path, failure)
 
 
 def write(folder: Path, pass_id: str, metrics: Mapping[str, str], data: xr.Dataset, about: Mapping[str, Any]) -> Path:

@@ -267,9 +267,11 @@ class Memo:
     def mean(self, batch: Batch) -> Tensor | None:
         """Return the predictor's answer for the batch this memo belongs to."""
         if "mean" not in self._known:
-            distribution = self.distribution(batch)
-            gaussian = isinstance(distribution, GaussianDistribution)
-            self._known["mean"] = distribution.mean if gaussian else conditional_mean(self._predictor, batch)
+            known = self.distribution(batch)
+            if isinstance(known, GaussianDistribution):
+                self._known["mean"] = known.mean
+            else:
+                self._known["mean"] = conditional_mean(self._predictor, batch)
         return self._known["mean"]
 
     def distribution(self, batch: Batch) -> Distribution | None:

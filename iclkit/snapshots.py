@@ -38,7 +38,8 @@ class TrainingFolder:
 
     def begin(self, identity: Mapping[str, Any]) -> None:
         """Write what this training is, once, and forget an earlier failure."""
-        files.sweep_leftovers(self.path)
+        for place in (self.path, self.path / "snapshots"):
+            files.sweep_leftovers(place)
         if not (self.path / "training.json").exists():
             files.write_json(self.path / "training.json", identity)
         (self.path / "outcome.json").unlink(missing_ok=True)

@@ -166,6 +166,7 @@ class MetricSpec(Spec):
         added to every variable that the core averages over sequences.
     needs : what it cannot do without, of "holdout", "records", "prior", "one-pass".
     role : whether the numbers are measurements or bounds.
+    applies : whether it has a meaning for a source of these facts; a default metric that has none is left out.
     sentence : import string of a function Dataset -> str | None, printed at the end of a run.
 
     """
@@ -173,6 +174,7 @@ class MetricSpec(Spec):
     variables: tuple[Variable, ...]
     needs: tuple[str, ...] = ()
     role: Role = "measurement"
+    applies: Callable[[Facts], bool] = lambda facts: True
     sentence: str | None = None
 
 
@@ -246,6 +248,11 @@ class Component:
     def build(self, *args: Any) -> Any:
         """Import the code and build the component."""
         return self.spec.load()(self.config, *args)
+
+    @property
+    def reason_variable(self) -> str:
+        """The variable that tells why a metric does not apply to a cell."""
+        return f"{self.name}_not_applicable".replace("-", "_")
 
     def variable(self, name: str) -> str:
         """Return a metric's variable as the cube calls it: with the metric's name in front where it was renamed."""

@@ -13,7 +13,7 @@ from torch.nn import Module
 
 from iclkit import heads, provenance
 from iclkit.data import TrainingSequences, select
-from iclkit.errors import ConfigError, IclkitError, Problem
+from iclkit.errors import ConfigError, IclkitError, Problem, StoreError
 from iclkit.keys import Key
 from iclkit.modules import build_module
 from iclkit.plan import Training
@@ -145,6 +145,8 @@ def _prior_weights(training: Training, folder: Path) -> Mapping[str, Tensor] | N
     if training.prior is None:
         return None
     place = TrainingFolder(folder / training.prior.id)
+    if not place.done:
+        raise StoreError(f"its prior, training {training.prior.id}, is not done")
     small = place.weights(place.steps()[-1])
     spec, config = training.config.model.spec, training.config
     large = build_module(config).state_dict()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
-from iclkit.api import MetricSpec, Variable, hookimpl
+from iclkit.api import MetricSpec, Real, Variable, hookimpl
 
 _POSITIONS = ("step", "split", "position")
 _REFERENCES = ("reference", "split", "position")
@@ -72,5 +72,6 @@ def iclkit_metrics() -> Iterator[MetricSpec]:
                 units="1",
             ),
         ),
+        applies=lambda facts: isinstance(facts.space, Real),
         default=True,
     )

@@ -95,7 +95,7 @@ def oracle_floor(rows: Tensor, weights: Tensor, order: int, length: int) -> Exac
 
 def entropy_rate(rows: Tensor, weights: Tensor) -> Exact | None:
     """Return the weighted mean entropy rate of known chains, nats, shape (1,); None beyond 512 contexts."""
-    count, contexts, size = rows.shape
+    contexts, size = rows.shape[1:]
     if contexts > CONTEXTS:
         return None
     context = torch.arange(contexts)

@@ -122,7 +122,9 @@ class ConjugateChain:
 
     def distribution(self, batch: Batch) -> CategoricalDistribution:
         """Return the posterior predictive at every position, float64 (B, T, V)."""
-        return CategoricalDistribution(torch.cat([self._follow(part, every=True) for part in self._parts(batch.tokens)]))
+        return CategoricalDistribution(
+            torch.cat([self._follow(part, every=True) for part in self._parts(batch.tokens)])
+        )
 
     def _parts(self, tokens: Tensor) -> tuple[Tensor, ...]:
         return tokens.split(max(1, 4 * _CELLS // len(self._prior) ** (self._order + 1)))
@@ -155,7 +157,7 @@ def next_context(context: Tensor, token: Tensor, size: int, contexts: int) -> Te
 
 
 def contexts_before(tokens: Tensor, size: int, contexts: int) -> Tensor:
-    """Return the context before every token, int64 (B, T); of the first ones, shorter than m, as if zeros came first."""
+    """Return the context before every token, int64 (B, T), as if zeros came before the first."""
     before, weight, back = torch.zeros_like(tokens), 1, 1
     while weight < contexts:
         before[:, back:] += tokens[:, :-back] * weight if back < tokens.shape[1] else 0

@@ -73,7 +73,10 @@ class Hmm:
     def problems(self) -> Iterator[Problem]:
         """Yield what single fields cannot know."""
         if (self.matrices is None) == (self.file is None):
-            yield "matrices", "missing; give matrices or a file" if self.file is None else "leave them out beside a file"
+            yield (
+                "matrices",
+                "missing; give matrices or a file" if self.file is None else "leave them out beside a file",
+            )
             return
         if self.file is not None and self.start is not None:
             yield "start", "leave it out beside a file; put an array named start into the file"

@@ -19,7 +19,7 @@ from iclkit_sources.machines import Machines
 Reference = Literal["oracle", "mixture", "population"]
 
 _ROUNDING = 64 * 2.0**-53
-"""A probability this small beside the numbers it is summed from cannot be told from 0, and is 0."""
+"""A probability this small beside the numbers it is computed from cannot be told from 0, and is 0."""
 _DEPTH = 3  # the beliefs after so many tokens, or as many as there are dimensions, span all that are reached
 
 
@@ -149,19 +149,18 @@ def _independent(rows: np.ndarray) -> np.ndarray:
 
 
 def _advance(belief: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-    """Return eta T(x) (B, V, S) and Pr(x) (B, V), without rounding below 0.
+    """Return eta T(x) (B, V, S) and Pr(x) (B, V), exactly 0 where rounding hides it.
 
-    Written as a sum over states in order, so that a sequence's bits do not depend on its neighbours.
+    Written as sums over states in order, so that a sequence's bits do not depend on its neighbours.
     """
-    joint = belief[:, 0, None, None] * steps[:, 0]
-    size = joint.abs()
+    joint, size = belief[:, 0, None, None] * steps[:, 0], belief[:, 0].abs()
     for state in range(1, steps.shape[1]):
-        part = belief[:, state, None, None] * steps[:, state]
-        joint, size = joint + part, size + part.abs()
-    chance, scale = joint[..., 0], size[..., 0]
+        joint, size = joint + belief[:, state, None, None] * steps[:, state], size + belief[:, state].abs()
+    chance = joint[..., 0]
     for state in range(1, steps.shape[1]):
-        chance, scale = chance + joint[..., state], scale + size[..., state]
-    return joint, torch.where(chance > _ROUNDING * scale, chance, 0.0)
+        chance = chance + joint[..., state]
+    hidden = _ROUNDING * steps.abs().max() * size[:, None]
+    return joint, chance.masked_fill(chance <= hidden, 0.0)  # NaN stays
 
 
 def _condition(joint: Tensor, chance: Tensor, token: Tensor) -> Tensor:

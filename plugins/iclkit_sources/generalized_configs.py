@@ -7,6 +7,7 @@ its largest eigenvalue, by which all T(x) are divided (arXiv 2505.18373).
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Protocol
 
 from attrs import frozen
@@ -36,7 +37,7 @@ class Fanizza:
     def problems(self) -> Iterator[Problem]:
         """Yield what single fields cannot know."""
         runs = [self._run(length) for length in range(_RUN)]
-        if min(earlier - later for earlier, later in zip(runs, runs[1:], strict=False)) < -1e-12:
+        if min(earlier - later for earlier, later in pairwise(runs)) < -1e-12:
             yield "lamb", f"is too large: with alpha {self.alpha:g} some word would have a negative probability"
 
     def matrices(self) -> Matrices:

@@ -10,6 +10,7 @@ from torch import Tensor
 from iclkit.api import Batch, Exact, Key, Uniform
 from iclkit_sources.ginc_config import Ginc
 from iclkit_sources.ginc_filters import GincMixture, GincOracle
+from iclkit_sources.ginc_floors import word_floor
 from iclkit_sources.ginc_prompts import Examples, Prompts, make_prompts
 from iclkit_sources.ginc_published import published_topics
 from iclkit_sources.ginc_sampling import sample_states
@@ -75,3 +76,31 @@ class GincSource:
         (length + 1) * shots + length - 1 tokens.
         """
         return make_prompts(topics, shots, length, count, key, examples)
+
+    def optimum(
+        self, reference: Reference, topics: GincTopics | None, weights: Tensor | None, length: int
+    ) -> Exact | None:
+        """Return the exact floor of a reference, nats, l = 1 .. length; NaN past the budget of words.
+
+        None for the oracle and the population of all drawn topics, which have no exact form.
+        """
+        if self._config.random_data:
+            return _constant(math.log(self._config.symbols), length)
+        if topics is None or weights is None:
+            if self._published is None:
+                return None
+            topics, weights = self._published, torch.ones(len(self._published), dtype=torch.float64)
+        return word_floor(topics, weights / weights.sum(), length, reference == "oracle")
+
+    def entropy_rate(self, topics: GincTopics | None, weights: Tensor | None) -> Exact | None:
+        """Return the entropy rate of random data, ln V nats; None for hidden Markov documents."""
+        return _constant(math.log(self._config.symbols), 1) if self._config.random_data else None
+
+
+def build(config: Ginc) -> GincSource:
+    """Build the source of a config."""
+    return GincSource(config)
+
+
+def _constant(value: float, length: int) -> Exact:
+    return Exact(values=np.full(length, value), method="closed-form", error=np.full(length, 1e-15))

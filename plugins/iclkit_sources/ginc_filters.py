@@ -14,10 +14,10 @@ from iclkit_sources.ginc_laws import Known, Law, Possible
 from iclkit_sources.ginc_live import LiveStates, Pairs, Slots
 from iclkit_sources.ginc_topics import GincTopics
 
-_CELLS = 1 << 18  # pairs times topics looked at together
-_STEPS = 64  # steps looked at together at most; then log-evidence is normalised
+_CELLS = 1 << 20  # pairs times topics looked at together
 _ROWS = 256  # sequences that go through time together
 _SMALLEST = 5e-324
+_LOWEST = torch.finfo(torch.float64).min
 
 
 class GincOracle:
@@ -115,9 +115,11 @@ class _Filter:
             tokens = self._tokens[begin - old : end]
             slots = Slots.of(self._live, tokens)
             belief, chance = self._follow(slots, carried)
-            steps = torch.cat([evidence[None], chance[old:].log()]).cumsum(0)  # (t + 1, B, K)
+            each = chance[old:].log_()
+            best = each.amax(2, keepdim=True).clamp_(min=_LOWEST)  # sums of differences from it stay small
+            steps = torch.cat([evidence[None], each.sub_(best)]).cumsum(0)  # (t + 1, B, K)
             total = torch.logsumexp(steps, dim=2)
-            found[begin:end] = total.diff(dim=0)  # NaN is -inf minus -inf: no history to condition on
+            found[begin:end] = total.diff(dim=0) + best[..., 0]  # NaN is -inf minus -inf: no history is left
             posterior = steps.sub_(total[..., None])[1:]
             evidence, carried = posterior[-1], belief[slots.step(len(tokens) - 1)]
             if log_probs is not None:
@@ -136,7 +138,7 @@ class _Filter:
         """Cut time so that the pairs of a window, times the topics, are few."""
         length, size = self._tokens.shape
         pairs = self._live.count[self._tokens].double().square().mean().item() * size * len(self._log_prior)
-        steps = max(1, min(_STEPS, int(_CELLS / pairs)))
+        steps = max(1, int(_CELLS / pairs))
         return ((begin, min(begin + steps, length)) for begin in range(0, length, steps))
 
     def _follow(self, slots: Slots, belief_before: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -170,13 +172,15 @@ class _Filter:
         """Fill into (B, t, V) with Pr(next token) after some steps, all sequences with one token together."""
         seen, base = tokens[steps].flatten(), slots.base[steps].flatten()
         weights = posterior[: steps.stop - steps.start].flatten(0, 1)  # (t * B, K)
+        found = weights.new_empty(len(seen), into.shape[-1])
         order = seen.argsort()
         for token, places in zip(*_runs(seen[order], order), strict=True):
             states = self._live.showing(token)
-            slot = base[places][:, None] + torch.arange(len(states), device=base.device)
-            joint = belief[slot].mul_(weights[places][:, None])  # (n, S, K)
-            sequence, step = places % tokens.shape[1], places // tokens.shape[1]
-            into[sequence, step] = self._law.following(states, joint, sequence)
+            slot = base.index_select(0, places)[:, None] + torch.arange(len(states), device=base.device)
+            joint = belief.index_select(0, slot.flatten()).view(*slot.shape, -1)  # (n, S, K)
+            joint *= weights.index_select(0, places)[:, None]
+            found.index_copy_(0, places, self._law.following(states, joint, places % tokens.shape[1]))
+        into.copy_(found.view(-1, *into.shape[::2]).transpose(0, 1))
 
 
 def _scale(belief: Tensor, sequence: Tensor, chance: Tensor) -> None:

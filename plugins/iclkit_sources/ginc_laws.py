@@ -44,11 +44,13 @@ class Known:
 
     def moves(self, slots: Slots, pairs: Pairs) -> Tensor:
         """Return Pr(target's state | source's state, topic), float64 (M, 1)."""
-        topic, entity = self._topic[slots.sequence][pairs.target], self.topics.entity
         by_entity, by_property = _codes(self.topics, slots, pairs)
-        moves = self.topics.property.flatten(1)[topic, by_property]
-        moves *= entity.flatten()[by_entity] if entity.ndim == 2 else entity.flatten(1)[topic, by_entity]
-        return moves[:, None]
+        topic = self._topic.index_select(0, slots.sequence).index_select(0, pairs.target)
+        by_property.add_(topic, alpha=self.topics.properties**2)
+        if self.topics.entity.ndim == 3:
+            by_entity.add_(topic, alpha=self.topics.entities**2)
+        moves = self.topics.property.flatten().index_select(0, by_property)
+        return moves.mul_(self.topics.entity.flatten().index_select(0, by_entity))[:, None]
 
     def following(self, states: Tensor, joint: Tensor, sequence: Tensor) -> Tensor:
         """Return Pr(next token), float64 (n, V)."""
@@ -65,7 +67,7 @@ class Possible:
     def __init__(self, topics: GincTopics):
         self.topics = topics
         self._property = topics.property.flatten(1).T.contiguous()  # (P * P, K)
-        self._entity = topics.entity.flatten(-2).T.contiguous()  # (E * E,) or (E * E, K)
+        self._entity = topics.entity.reshape(-1, topics.entities**2).T.contiguous()  # (E * E, 1) or (E * E, K)
         self._tokens = _tokens_by_entity(topics)
 
     def first(self) -> Tensor:
@@ -75,17 +77,15 @@ class Possible:
     def moves(self, slots: Slots, pairs: Pairs) -> Tensor:
         """Return Pr(target's state | source's state, topic), float64 (M, K)."""
         by_entity, by_property = _codes(self.topics, slots, pairs)
-        entity = self._entity.index_select(0, by_entity)
-        return self._property.index_select(0, by_property).mul_(entity if entity.ndim == 2 else entity[:, None])
+        return self._property.index_select(0, by_property).mul_(self._entity.index_select(0, by_entity))
 
     def following(self, states: Tensor, joint: Tensor, sequence: Tensor) -> Tensor:
         """Return Pr(next token), float64 (n, V)."""
         entity, property_ = _split(self.topics, states)
         moves = self.topics.property[:, property_].transpose(0, 1)  # (S, K, P)
-        if self._tokens is not None:
-            moved = torch.bmm(joint.transpose(0, 1), moves)  # (S, n, P): the topics are summed
-            return torch.bmm(moved, self._tokens[entity]).sum(0)
-        entities = self.topics.entity[:, entity].transpose(0, 1)  # (S, K, E)
+        if self._tokens is not None and len(self.topics) > self.topics.properties:  # sum over topics first
+            return torch.bmm(torch.bmm(joint.transpose(0, 1), moves), self._tokens[entity]).sum(0)
+        entities = self.topics.entity[..., entity, :].expand(len(self.topics), -1, -1).transpose(0, 1)  # (S, K, E)
         after = _shown(self.topics, (entities[..., None] * moves[..., None, :]).flatten(0, 1))  # (S * K, V)
         return joint.flatten(1) @ after
 
@@ -98,8 +98,10 @@ def _split(topics: GincTopics, states: Tensor) -> tuple[Tensor, Tensor]:
 def _codes(topics: GincTopics, slots: Slots, pairs: Pairs) -> tuple[Tensor, Tensor]:
     """Return which entries of the flattened entity and property matrices the pairs use, int64 (M,) each."""
     entity, property_ = _split(topics, slots.state)
-    by_entity = (entity * topics.entities)[pairs.source].add_(entity[pairs.target])
-    by_property = (property_ * topics.properties)[pairs.source].add_(property_[pairs.target])
+    by_entity = (entity * topics.entities).index_select(0, pairs.source)
+    by_entity += entity.index_select(0, pairs.target)
+    by_property = (property_ * topics.properties).index_select(0, pairs.source)
+    by_property += property_.index_select(0, pairs.target)
     return by_entity, by_property
 
 

@@ -67,7 +67,7 @@ class Slots:
         total = int(ends[-1])
         base = ends.view_as(count) - count
         shift = _repeat(live.first[tokens] - base, count, total)
-        state = live.states[shift.add_(torch.arange(total, device=device))]
+        state = live.states.index_select(0, shift.add_(torch.arange(total, device=device)))
         sequence = _repeat(torch.arange(tokens.shape[1], device=device).expand_as(tokens), count, total)
         return cls(state, sequence, count, base, ends.view_as(count)[:, -1].tolist())
 

@@ -119,8 +119,9 @@ class BlockPredictor:
         fresh = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)  # Pr(the block goes on)
         chance = fresh.new_zeros(*tokens.shape, self._size)
         for span, joint in self._joint(tokens):
-            weight = (joint - evidence)[:, :-1].exp()  # Pr(n | x_<l); NaN where nothing allows x_<l
+            weight = (joint - evidence)[:, :-1].exp()  # Pr(n | x_<l)
             fresh[:, :span] += weight[:, :span]
             chance[:, span:].scatter_add_(2, tokens[:, :-span, None], weight[:, span:, None])
         chance += fresh[..., None] / self._size
+        chance.masked_fill_((evidence[:, :-1] == -torch.inf)[..., None], torch.nan)  # nothing allows x_<l
         return chance.log().scatter_(-1, tokens[..., None], evidence.diff(dim=1)[..., None])

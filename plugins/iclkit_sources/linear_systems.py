@@ -172,8 +172,8 @@ class LinearSystemSource:
         elif topics is None or weights is None or config.draw == "gaussian":
             return None
         else:
-            low, high = kalman.rates(topics, config.noise)
-            low, high = (float(weights @ bound / weights.sum()) for bound in (low, high))
+            bounds = kalman.rates(topics, config.noise)
+            low, high = (float(weights @ bound / weights.sum()) for bound in bounds)
             value, error = (low + high) / 2 + _gaussian_entropy(1.0, config.observed), (high - low) / 2 + 1e-12
         return Exact(values=np.array([value]), method="closed-form", error=np.array([error * (1 + abs(value))]))
 

@@ -69,12 +69,14 @@ class Presentation:
 def present(machines: Machines, weights: Tensor, limit: int = 512) -> Presentation | None:
     """Return the presentation of a mixture of machines, weights (K,) summing to 1; None beyond `limit` beliefs."""
     transitions = machines.transitions.cpu().numpy()  # (K, V, S, S)
-    beliefs = (weights[:, None] * machines.start).cpu().numpy()[None]  # (n, K, S)
-    chances, successors, moved, done = [], [], 0.0, 0
+    beliefs: np.ndarray = (weights[:, None] * machines.start).cpu().numpy()[None]  # (n, K, S)
+    chances: list[np.ndarray] = []
+    successors: list[np.ndarray] = []
+    moved, done = 0.0, 0
     while done < len(beliefs):
         joint = np.einsum("ks,kvst->vkt", beliefs[done], transitions, optimize=True)
         chance = joint.sum((1, 2))
-        successor = np.full(len(chance), -1)
+        successor: np.ndarray = np.full(len(chance), -1)
         for token in np.nonzero(chance > 0)[0]:
             belief = joint[token] / chance[token]
             distance = np.abs(beliefs - belief).sum((1, 2))

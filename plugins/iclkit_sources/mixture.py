@@ -2,6 +2,7 @@
 
 import torch
 
+from iclkit_sources.chains import ChainSource
 from iclkit_sources.coins import CoinSource
 from iclkit_sources.component_mixture import ComponentMixture
 from iclkit_sources.hidden_markov import MachineSource
@@ -12,7 +13,9 @@ from iclkit_sources.mixture_config import Mixture
 def build(config: Mixture) -> MachineSource | ComponentMixture:
     """Build the mixture of a config."""
     sources = [component.build() for component in config.components]
-    compiled = [each.compiled() if isinstance(each, CoinSource | MachineSource) else None for each in sources]
+    compiled = [
+        each.compiled() if isinstance(each, ChainSource | CoinSource | MachineSource) else None for each in sources
+    ]
     size = config.size()
     stacks, weights = [], []
     for part, weight, vocabulary in zip(compiled, config.component_weights(), config.maps(), strict=True):

@@ -3,7 +3,20 @@
 from collections.abc import Iterator
 
 from iclkit.api import SourceSpec, hookimpl
-from iclkit_sources import chain_configs, configs, generalized_configs, linear_configs, mixture_config, process_configs, random_hmm_config
+from iclkit_sources import (
+    chain_configs,
+    configs,
+    generalized_configs,
+    ginc_config,
+    induction_config,
+    linear_configs,
+    mixture_config,
+    process_configs,
+    random_hmm_config,
+    switching_config,
+    text_config,
+    violations_config,
+)
 
 _PROCESSES = (
     ("hmm", "A hidden Markov model given by labelled transition matrices.", configs.Hmm),
@@ -50,3 +63,8 @@ def iclkit_sources() -> Iterator[SourceSpec]:
     yield from random_hmm_config.SPECS
     yield from chain_configs.SPECS
     yield from linear_configs.SPECS
+    yield from ginc_config.SPECS
+    yield from induction_config.SPECS
+    yield from switching_config.SPECS
+    yield from violations_config.SPECS
+    yield from text_config.SPECS

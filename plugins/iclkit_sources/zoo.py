@@ -79,7 +79,10 @@ def teddy_bear(p: float, q: float) -> Process:
 
 
 def sns(p: float, q: float) -> Process:
-    """The simple nonunifilar source (arXiv 1702.08565): A: 0 and stay (1-p) or to B (p); B: 0 and stay (1-q), 1 to A."""
+    """The simple nonunifilar source (arXiv 1702.08565, figure 2).
+
+    State A: 0 and stay (1-p) or to B (p); B: 0 and stay (1-q), 1 to A (q).
+    """
     edges = [(0, 0, 0, 1 - p), (0, 0, 1, p), (1, 0, 1, 1 - q), (1, 1, 0, q)]
     return Process(_labelled(2, 2, edges), (q / (p + q), p / (p + q)))
 
@@ -119,9 +122,9 @@ def matching_parens(p: float, q: float, n: int) -> Process:
 
 
 def days_of_week() -> Process:
-    """A diary: state = the day of the last entry; tokens 0-6 Monday to Sunday, 7 tomorrow, 8 yesterday, 9 weekend, 10 weekday.
+    """Days said one after the other: 0-6 Monday to Sunday by name, 7 tomorrow, 8 yesterday, 9 weekend, 10 weekday.
 
-    A day's name has weight 1, that of the next day 5; each of the four other words 1, spread over the days it means.
+    The state is the day that was meant last. A day's name has weight 1, that of the next day 5; each of the four other words 1, spread over the days it means.
     """
     edges = []
     for day in range(7):

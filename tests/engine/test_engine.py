@@ -275,3 +275,45 @@ def test_a_prior_runs_first_and_starts_the_main_training(tiny, planned, found):
     ended, began = prior.weights(2), main.weights(0)
     assert all((ended[name] == began[name]).all() for name in ended)
     assert open_cube(made.folder)["prior_cost"].values > 0
+
+
+BROKEN = SURPRISE.replace("surprise", "broken").replace(
+    'return {"broken": -batch.model.log_prob(batch).min(dim=1).values}', 'raise RuntimeError("no such luck")'
+)
+PICKY = (
+    SURPRISE.replace("surprise", "picky")
+    .replace("def score(self, batch):", "def finish(self, cell):")
+    .replace(
+        'return {"picky": -batch.model.log_prob(batch).min(dim=1).values}',
+        'from iclkit.api import NotApplicable; raise NotApplicable("not on coins")',
+    )
+)
+
+
+def test_a_metric_that_fails_is_told_and_the_others_are_kept(tiny, tmp_path, counted):
+    from iclkit import plan
+
+    (tmp_path / "broken_metric.py").write_text(BROKEN)
+    with_broken = plugins.load([tmp_path / "broken_metric.py"])
+    tiny["metrics"] = [{"kind": "loss"}, {"kind": "broken"}]
+    made = plan.load(None, tiny, with_broken, out=tmp_path / "run")
+    result = engine.run(made, with_broken)
+    assert list(result.failures.values()) == ["measuring broken: RuntimeError: no such luck"]
+    data = open_cube(made.folder).load()
+    assert data["status"].item() == 2
+    assert np.isfinite(data["loss"].sel(split="topics")).all()
+    engine.run(made, with_broken)  # only what failed is tried again
+    assert counted == {"trainings": 1, "passes": [("loss", "broken"), ("broken",)]}
+
+
+def test_a_metric_that_does_not_apply_is_skipped_with_the_reason_in_the_cube(tiny, tmp_path):
+    from iclkit import plan
+
+    (tmp_path / "picky_metric.py").write_text(PICKY)
+    with_picky = plugins.load([tmp_path / "picky_metric.py"])
+    tiny["metrics"] = [{"kind": "loss"}, {"kind": "picky"}]
+    made = plan.load(None, tiny, with_picky, out=tmp_path / "run")
+    engine.run(made, with_picky).check()
+    data = open_cube(made.folder).load()
+    assert data["picky_not_applicable"].item() == "not on coins"
+    assert data["status"].item() == 1

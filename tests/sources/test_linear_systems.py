@@ -141,14 +141,16 @@ def test_mixture_of_many_tends_to_the_population(kit):
 
 
 def test_an_explosive_system_breaks_no_recursion(kit):
-    source = kit.make("lds", dimension=4, draw="gaussian", tau=2.0)
-    batch = kit.draw(source, kit.topics_of(source, range(1, 40)), range(39), 30)
+    source = kit.make("lds", dimension=4, draw="gaussian", tau=1.5)
+    batch = kit.draw(source, kit.topics_of(source, range(1, 200)), range(199), 30)
     assert batch.tokens.abs().max() > 1e12
     found = source.population().distribution(batch)
     assert found.mean.isfinite().all()
     assert (found.scale >= 1).all()
-    white = ((batch.tokens - found.mean) / found.scale)[:, 6:]  # standard normal if the recursion kept its digits
-    assert abs(float(white.square().mean()) - 1) < 0.1
+    far = (batch.tokens[:, 6:].abs().amax(2) > 1e4) & (batch.tokens[:, 6:].abs().amax(2) < 1e12)  # noise has digits
+    white = ((batch.tokens - found.mean) / found.scale)[:, 6:][far]  # standard normal if the recursion kept its own
+    assert len(white) > 1000
+    assert abs(float(white.square().mean()) - 1) < 5 * math.sqrt(2 / white.numel())
 
 
 def test_draws_are_what_they_are_called(kit):
@@ -264,21 +266,27 @@ def test_entropy_rate_is_that_of_the_stationary_kalman_filter(kit):
 
 
 def test_the_loss_first_rises_as_measured(kit):
-    """E |x_l|^2 in units of d noise^2 for scaled Gaussian W of 20 dimensions: .99 1.74 2.31 2.76 2.79 2.61 2.17 1.57."""
+    """Scaled Gaussian W of 20 dimensions: ridge's error in units of d noise^2 first rises, then falls.
+
+    The zero predictor's only rises: E |x_l|^2 / (d noise^2) is the sum over j < l of |W^j|^2 / d.
+    """
     source = kit.make("lds", dimension=20, draw="scaled", noise=0.1)
     topics = kit.topics_of(source, range(1, 2001))
     batch = kit.draw(source, topics, range(2000), 41)
-    profile = batch.tokens.square().sum(2).mean(0) / (20 * 0.1**2)
+    ridge = source.baselines()["ridge"].distribution(batch).mean
+    profile = (batch.tokens - ridge).square().sum(2).mean(0) / (20 * 0.1**2)
     at = [l - 1 for l in (1, 2, 3, 5, 8, 12, 20, 41)]
     measured = [0.99, 1.74, 2.31, 2.76, 2.79, 2.61, 2.17, 1.57]
-    assert profile[at].tolist() == pytest.approx(measured, rel=0.06)
+    assert profile[at].tolist() == pytest.approx(measured, rel=0.04)
+    zero = batch.tokens.square().sum(2).mean(0) / (20 * 0.1**2)
     power, total = torch.eye(20).double().expand_as(topics.transition), 0.0
-    exact = []  # sum over j < l of |W^j|^2 / d, given the systems
+    exact = []
     for _ in range(41):
         total = total + power.square().sum((1, 2)) / 20
         exact.append(float(total.mean()))
         power = power @ topics.transition
-    np.testing.assert_allclose(profile, exact, rtol=0.03)
+    np.testing.assert_allclose(zero, exact, rtol=0.05)
+    assert exact == sorted(exact)
 
 
 def test_baselines_fit_the_prefix(kit):
@@ -291,7 +299,9 @@ def test_baselines_fit_the_prefix(kit):
         assert (least[:, : window + 1] == 0).all()
         for row, tokens in enumerate(batch.tokens.numpy()):
             for at in range(window + 1, 9):
-                X = np.array([np.concatenate([tokens[i - lag] for lag in range(1, window + 1)]) for i in range(window, at + 1)])
+                X = np.array(
+                    [np.concatenate([tokens[i - lag] for lag in range(1, window + 1)]) for i in range(window, at + 1)]
+                )
                 Y = tokens[window:at]
                 fitted = np.linalg.solve(X[:-1].T @ X[:-1] + 0.1 * np.eye(2 * window), X[:-1].T @ Y)
                 np.testing.assert_allclose(ridge[row, at], X[-1] @ fitted, atol=1e-11)

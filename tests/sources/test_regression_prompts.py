@@ -23,7 +23,9 @@ def test_layout_and_mask(kit, source):
     assert (facts.space.dim, facts.space.scored, facts.noise) == (D + 1, 1, NOISE)
     topics = kit.topics_of(source, [4, 5])
     for length in (1, 2, 7):
-        tokens, mask = source.sample(topics, torch.tensor([1]), torch.tensor([1]), length, Key.root(0).fold(torch.tensor([1])))
+        tokens, mask = source.sample(
+            topics, torch.tensor([1]), torch.tensor([1]), length, Key.root(0).fold(torch.tensor([1]))
+        )
         assert tokens.shape == (1, length, D + 1)
         assert mask[0].tolist() == [l % 2 == 0 for l in range(1, length + 1)]
         assert tokens[0, :, -1].tolist() == [float(scored) for scored in mask[0]]
