@@ -74,6 +74,7 @@ class Facts:
     references : which exact references exist, of oracle, mixture and population.
     sequences_limit : how many sequences a topic has at most, for sources whose content is finite (text).
     length_limit : how long a sequence can be at most, tokens.
+    stationary : whether the law of two neighbouring tokens is the same at every position.
     noise : the scale of a model's Gaussian where the model does not learn it (real tokens).
 
     """
@@ -83,6 +84,7 @@ class Facts:
     references: tuple[str, ...] = ("oracle", "mixture", "population")
     sequences_limit: int | None = None
     length_limit: int | None = None
+    stationary: bool = False
     noise: float = 1.0
 
 

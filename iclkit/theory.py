@@ -57,7 +57,7 @@ def explain(config: Config, tolerance: float = 1e-3) -> xr.Dataset:
     source = config.source.build()
     training = TrainingSequences(config, source)
     references = References(config, source, training)
-    split = next(split for split in reversed(splits(config, source, training)) if split.name == _law_split(config))
+    split = next(split for split in splits(config, source, training) if split.name == _law_split(config))
     laws = {law.name: law for law in references.laws(split.name)}
     if not laws:
         raise UsageError(f"{config.source.kind} has no exact reference, so there is nothing to explain")
@@ -122,8 +122,7 @@ def _sampled(
     """Average the entropy of a reference's prediction over sampled prefixes until the error is within tolerance."""
     count = _FIRST
     while True:
-        sized = evolve(config, evaluation=evolve(config.evaluation, sequences=count, topics=None))
-        split = next(one for one in splits(sized, source, TrainingSequences(sized, source)) if one.name == split_name)
+        split = _sized(config, source, split_name, count)
         reducer = Reducer(split.design)
         for rows in chunk_rows(len(split), config.evaluation_length):
             batch = split.chunk(rows)
@@ -153,31 +152,50 @@ def _entropy_rate(source: Any, laws: dict[str, Law], curves: dict[str, Curve]) -
 def _plateaus(
     data: xr.Dataset, config: Config, source: Any, references: References, split: Split, best: Curve
 ) -> xr.Dataset:
-    """Add the losses of uniform, unigram, bigram and optimal predictors over the context (static ones: no context).
+    """Add the losses of the predictors a model passes on its way: uniform, unigram, bigram, optimal (h_L).
 
-    Unigram and bigram know the mean distribution over positions of a token, and of a token given the one before;
-    they are estimated from the true conditionals of sampled sequences. The optimal one is h_L.
+    The static unigram and bigram know the distribution of a token, and of a token given the one before; of a
+    stationary source they cost h_1 and h_2 (arXiv 2505.18373, 4.3).
     """
-    space = config.source.facts.space
-    if not isinstance(space, Categorical) or "oracle" not in references.predictors:
+    facts = config.source.facts
+    if not isinstance(facts.space, Categorical) or config.evaluation_length < 2:
         return data
-    sized = evolve(config, evaluation=evolve(config.evaluation, sequences=4 * _FIRST, topics=None))
-    fresh = next(one for one in splits(sized, source, TrainingSequences(sized, source)) if one.name == split.name)
-    halves = torch.zeros(2, space.size + 1, space.size, dtype=torch.float64)  # (half, token before, token)
-    for index, rows in enumerate(chunk_rows(len(fresh), config.evaluation_length, tokens=4096)):
-        batch = fresh.chunk(rows)
+    if facts.stationary:
+        statics, methods = [(best.values[place], best.error[place]) for place in (0, 1)], best.method
+    else:
+        found = _sampled_statics(config, source, references, split.name)
+        if found is None:
+            return data
+        statics, methods = found, "monte-carlo"
+    values = [np.log(facts.space.size), statics[0][0], statics[1][0], best.values[-1]]
+    errors = [0.0, statics[0][1], statics[1][1], best.error[-1]]
+    method = f"uniform: closed-form, unigram: {methods}, bigram: {methods}, optimal: {best.method}"
+    names = ["uniform", "unigram", "bigram", "optimal"]
+    return _with(data.assign_coords(predictor=names), "plateaus", ("predictor",), values, errors, method)
+
+
+def _sampled_statics(
+    config: Config, source: Any, references: References, split_name: str
+) -> list[tuple[float, float]] | None:
+    """Estimate the unigram's and the bigram's loss over all positions from true conditionals: (value, error) each."""
+    size = config.source.facts.space.size
+    split = _sized(config, source, split_name, 4 * _FIRST)
+    halves = torch.zeros(2, size + 1, size, dtype=torch.float64)  # (half of the sequences, token before, token)
+    for index, rows in enumerate(chunk_rows(len(split), config.evaluation_length, tokens=4096)):
+        batch = split.chunk(rows)
         distribution = references.predictors["oracle"].distribution(batch)
         if not isinstance(distribution, CategoricalDistribution):
-            return data
-        before = torch.nn.functional.pad(batch.tokens[:, :-1], (1, 0), value=space.size)
-        probabilities = distribution.log_probs.exp()[batch.mask]
-        halves[index % 2].index_add_(0, before[batch.mask], probabilities)
-    unigram, bigram = zip(*(_static(counts) for counts in (halves.sum(0), halves[0], halves[1])), strict=True)
-    values = [np.log(space.size), unigram[0], bigram[0], best.values[-1]]
-    errors = [0.0, abs(unigram[1] - unigram[2]) / 2, abs(bigram[1] - bigram[2]) / 2, best.error[-1]]
-    names = ["uniform", "unigram", "bigram", "optimal"]
-    method = f"uniform: closed-form, unigram: monte-carlo, bigram: monte-carlo, optimal: {best.method}"
-    return _with(data.assign_coords(predictor=names), "plateaus", ("predictor",), values, errors, method)
+            return None
+        before = torch.nn.functional.pad(batch.tokens[:, :-1], (1, 0), value=size)
+        halves[index % 2].index_add_(0, before[batch.mask], distribution.log_probs.exp()[batch.mask])
+    whole, *parts = (_static(counts) for counts in (halves.sum(0), *halves))
+    return [(value, abs(first - second) / 2) for value, first, second in zip(whole, *parts, strict=True)]
+
+
+def _sized(config: Config, source: Any, split_name: str, count: int) -> Split:
+    """Return a split with so many sequences, each of a topic of its own where topics are fresh."""
+    sized = evolve(config, evaluation=evolve(config.evaluation, sequences=count, topics=None))
+    return next(one for one in splits(sized, source, TrainingSequences(sized, source)) if one.name == split_name)
 
 
 def _static(counts: torch.Tensor) -> tuple[float, float]:

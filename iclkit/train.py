@@ -86,10 +86,11 @@ class TrainingJob:
 
     def _estimate_floor(self) -> float:
         """Estimate the optimum's loss on some training sequences; NaN where no optimum is known."""
-        optimum: Predictor | Mixture | None
+        optimum: Predictor | Mixture | None = None
         if self.data.family is not None:
-            optimum = mixture_over(self.source, self.data.family.topics, self.data.family.weights)
-        else:
+            if "mixture" in self.facts.references:
+                optimum = mixture_over(self.source, self.data.family.topics, self.data.family.weights)
+        elif "population" in self.facts.references:
             population = getattr(self.source, "population", None)
             optimum = population() if population else None
         if optimum is None:

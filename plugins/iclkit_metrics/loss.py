@@ -59,13 +59,18 @@ class Loss:
                     values[names.index(law.name), place] = exact.values
                     errors[names.index(law.name), place] = exact.error
                     methods[law.name] = exact.method
+        told = {
+            "excess_kind": ("split", [self._kinds.get(split, _NO_KIND) for split in cell.splits]),
+            "excess_reference": ("split", [cell.optimum[split] or "" for split in cell.splits]),
+        }
+        if not names:  # a source without any exact reference, such as real text
+            return xr.Dataset(told, coords={"split": list(cell.splits)})
         dims = "reference", "split", "position"
         return xr.Dataset(
             {
                 "optimum": (dims, values, {"method": ", ".join(f"{k}: {v}" for k, v in methods.items())}),
                 "optimum_error": (dims, errors),
-                "excess_kind": ("split", [self._kinds.get(split, _NO_KIND) for split in cell.splits]),
-                "excess_reference": ("split", [cell.optimum[split] or "" for split in cell.splits]),
+                **told,
             },
             coords={
                 "reference": names,

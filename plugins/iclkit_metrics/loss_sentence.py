@@ -6,14 +6,14 @@ import xarray as xr
 
 def sentence(data: xr.Dataset) -> str | None:
     """Say how far the trained models end above the exact optimum, and what the context is worth."""
-    if "excess" not in data or not data.sizes.get("step"):
+    if "loss" not in data or not data.sizes.get("step"):
         return None
     last = data.isel(step=-1) if data["last_step"].ndim == 0 else _last(data)
     split = next((name for name in ("topics", "sequences") if name in data["split"].values), None)
     if split is None:
         return None
     chosen = last.sel(split=split)
-    excess = chosen["excess"].mean("position")
+    excess = chosen["excess"].mean("position") if "excess" in chosen else xr.DataArray(np.nan)
     if not np.isfinite(excess).any():
         return f"On {split}, no exact optimum is known to compare the loss with."
     loss = chosen["loss"].mean([dim for dim in chosen["loss"].dims if dim != "position"])

@@ -90,8 +90,9 @@ def markov_facts(config: Markov) -> Facts:
 def dice_facts(config: Dice) -> Facts:
     """Given dice are listed, others drawn; every reference exists."""
     if config.faces is None:
-        return Facts(space=Categorical(config.size()), topics=Drawn())
-    return Facts(space=Categorical(config.size()), topics=Listed(weights=normalised(config.weights, len(config.faces))))
+        return Facts(space=Categorical(config.size()), topics=Drawn(), stationary=True)
+    weights = normalised(config.weights, len(config.faces))
+    return Facts(space=Categorical(config.size()), topics=Listed(weights=weights), stationary=True)
 
 
 def _concentration_problems(one: float | None, many: tuple[float, ...] | None, size: int) -> Iterator[Problem]:

@@ -52,8 +52,9 @@ class Coins:
 def coins_facts(config: Coins) -> Facts:
     """Given coins are listed, others drawn; every reference exists."""
     if config.biases is None:
-        return Facts(space=Categorical(2), topics=Drawn())
-    return Facts(space=Categorical(2), topics=Listed(weights=normalised(config.weights, len(config.biases))))
+        return Facts(space=Categorical(2), topics=Drawn(), stationary=True)
+    weights = normalised(config.weights, len(config.biases))
+    return Facts(space=Categorical(2), topics=Listed(weights=weights), stationary=True)
 
 
 @frozen(kw_only=True)
@@ -144,8 +145,9 @@ class ProcessConfig(Protocol):
 
 def process_facts(config: ProcessConfig) -> Facts:
     """One process is one listed topic."""
-    size = len(config.process().matrices)
-    return Facts(space=Categorical(size), topics=Listed(weights=(1.0,)))
+    process = config.process()
+    space = Categorical(len(process.matrices))
+    return Facts(space=space, topics=Listed(weights=(1.0,)), stationary=process.start is None)
 
 
 @frozen(kw_only=True)
@@ -171,4 +173,5 @@ class MrName:
 
 def mr_name_facts(config: MrName) -> Facts:
     """The names are listed."""
-    return Facts(space=Categorical(3 + config.names), topics=Listed(weights=normalised(config.weights, config.names)))
+    weights = normalised(config.weights, config.names)
+    return Facts(space=Categorical(3 + config.names), topics=Listed(weights=weights), stationary=True)

@@ -251,7 +251,7 @@ def _stamp(file: Path, key: str = "path") -> tuple[int, int]:
     return found.st_mtime_ns, found.st_size
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _digest(file: Path, stamp: tuple[int, int]) -> str:
     with file.open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()

@@ -69,6 +69,4 @@ def _equal(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _changed(machines: Machines, transitions: Tensor, start: Tensor | None = None) -> Machines:
-    return Machines(
-        transitions=transitions, start=machines.start if start is None else start, numbers=machines.numbers
-    )
+    return Machines(transitions=transitions, start=machines.start if start is None else start, numbers=machines.numbers)

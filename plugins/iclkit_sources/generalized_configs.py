@@ -107,7 +107,7 @@ class TomQuantum:
 
 def generalized_facts(config: GeneralizedConfig) -> Facts:
     """One process is one listed topic."""
-    return Facts(space=Categorical(len(config.matrices())), topics=Listed(weights=(1.0,)))
+    return Facts(space=Categorical(len(config.matrices())), topics=Listed(weights=(1.0,)), stationary=True)
 
 
 _PROCESSES = (

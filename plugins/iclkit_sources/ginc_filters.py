@@ -138,7 +138,7 @@ class _Filter:
         """Cut time so that the pairs of a window, times the topics, are few."""
         length, size = self._tokens.shape
         pairs = self._live.count[self._tokens].double().square().mean().item() * size * len(self._log_prior)
-        steps = max(1, int(_CELLS / pairs))
+        steps = max(1, int(_CELLS / max(pairs, 1.0)))
         return ((begin, min(begin + steps, length)) for begin in range(0, length, steps))
 
     def _follow(self, slots: Slots, belief_before: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -172,10 +172,12 @@ class _Filter:
         """Fill into (B, t, V) with Pr(next token) after some steps, all sequences with one token together."""
         seen, base = tokens[steps].flatten(), slots.base[steps].flatten()
         weights = posterior[: steps.stop - steps.start].flatten(0, 1)  # (t * B, K)
-        found = weights.new_empty(len(seen), into.shape[-1])
+        found = weights.new_full((len(seen), into.shape[-1]), torch.nan)  # a token that no state shows stays so
         order = seen.argsort()
         for token, places in zip(*_runs(seen[order], order), strict=True):
             states = self._live.showing(token)
+            if not len(states):
+                continue
             slot = base.index_select(0, places)[:, None] + torch.arange(len(states), device=base.device)
             joint = belief.index_select(0, slot.flatten()).view(*slot.shape, -1)  # (n, S, K)
             joint *= weights.index_select(0, places)[:, None]

@@ -54,9 +54,9 @@ class Presentation:
     def floor(self, length: int) -> Exact:
         """Return h_l, nats, l = 1 .. length."""
         entropy, values = self.entropy, np.empty(length)
+        at: np.ndarray = np.zeros(len(self))
         rows, tokens = np.nonzero(self.successor >= 0)
         entering, chance = self.successor[rows, tokens], self.chance[rows, tokens]
-        at = np.zeros(len(self))
         at[0] = 1
         for position in range(length):
             values[position] = at @ entropy

@@ -77,4 +77,5 @@ def mixture_facts(config: Mixture) -> Facts:
         references=tuple(names),
         sequences_limit=min(sequences, default=None),
         length_limit=min(lengths, default=None),
+        stationary=all(part.stationary for part in facts),
     )

@@ -20,7 +20,7 @@ class RandomHmm:
 
 def random_hmm_facts(config: RandomHmm) -> Facts:
     """Drawn topics; no closed form of the population."""
-    return Facts(space=Categorical(config.vocabulary), topics=Drawn(), references=("oracle", "mixture"))
+    return Facts(space=Categorical(config.vocabulary), topics=Drawn(), references=("oracle", "mixture"), stationary=True)
 
 
 SPECS = (

@@ -10,12 +10,13 @@ from iclkit.api import Component, ConfigError, Exact, Key, Listed, Problem
 from iclkit_sources.change_points import ChangePointFilter, ChangePoints
 from iclkit_sources.coins import CoinTopics
 from iclkit_sources.compilable import ALLOWED, STATES
-from iclkit_sources.enumeration import mixture_floor
 from iclkit_sources.entropy_rate import entropy_rate
+from iclkit_sources.enumeration import mixture_floor
 from iclkit_sources.machines import Machines
 from iclkit_sources.switching_config import Switching
 
 Reference = Literal["oracle", "mixture", "population"]
+
 
 @frozen(kw_only=True, eq=False)
 class SwitchingTopics:

@@ -29,7 +29,9 @@ class TextSource:
     def __init__(self, config: Text):
         self._window = config.window
         code = np.dtype(corpus.typecode(config))
-        self._streams = [np.memmap(corpus.tokens(config, topic), dtype=code, mode="r") for topic in corpus.topics(config)]
+        self._streams = [
+            np.memmap(corpus.tokens(config, topic), dtype=code, mode="r") for topic in corpus.topics(config)
+        ]
         self._starts = [_shuffled(len(stream) // config.window) * config.window for stream in self._streams]
 
     def topics(self, numbers: Tensor, key: Key) -> TextTopics:

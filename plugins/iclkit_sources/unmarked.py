@@ -43,9 +43,7 @@ class Unmarked:
         """Return the topics of these numbers, int64 (K,)."""
         return FirstTopics(numbers=numbers)
 
-    def sample(
-        self, topics: FirstTopics, topic: Tensor, number: Tensor, length: int, key: Key
-    ) -> tuple[Tensor, None]:
+    def sample(self, topics: FirstTopics, topic: Tensor, number: Tensor, length: int, key: Key) -> tuple[Tensor, None]:
         """Sample one sequence per entry of `topic`, int64 tokens (B, length), all scored."""
         return self._points.sample(topics.numbers[topic] - 1, length, key), None
 

@@ -40,9 +40,7 @@ class Violated:
         """Return the source's topics."""
         return self._source.topics(numbers, key)
 
-    def sample(
-        self, topics: Any, topic: Tensor, number: Tensor, length: int, key: Key
-    ) -> tuple[Tensor, Tensor | None]:
+    def sample(self, topics: Any, topic: Tensor, number: Tensor, length: int, key: Key) -> tuple[Tensor, Tensor | None]:
         """Sample one sequence per entry of `topic`: int64 tokens (B, length) and the mask of scored positions."""
         tokens, mask = self._source.sample(topics, topic, number, length, key)
         own = key.fold("structureless")
@@ -91,7 +89,7 @@ class Violated:
         return Mixture(parts)
 
     def optimum(self, reference: Reference, topics: Any, weights: Tensor | None, length: int) -> Exact | None:
-        """Return the source's exact floor; None with structureless sequences, or where only its own weights would do."""
+        """Return the source's floor; None with structureless sequences, or where it would use its own weights."""
         ask = getattr(self._source, "optimum", None)
         if ask is None or self._fraction or (self._reweighted and topics is None):
             return None

@@ -124,7 +124,8 @@ def matching_parens(p: float, q: float, n: int) -> Process:
 def days_of_week() -> Process:
     """Days said one after the other: 0-6 Monday to Sunday by name, 7 tomorrow, 8 yesterday, 9 weekend, 10 weekday.
 
-    The state is the day that was meant last. A day's name has weight 1, that of the next day 5; each of the four other words 1, spread over the days it means.
+    The state is the day that was meant last. A day's name has weight 1, that of the next day 5; each of the four
+    other words 1, spread over the days it means.
     """
     edges = []
     for day in range(7):

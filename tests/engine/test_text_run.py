@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from iclkit import engine
-from iclkit.cube import final, open_cube
+from iclkit.cube import open_cube
 from iclkit.errors import ConfigError
 
 CORPUS = Path(__file__).parents[1] / "data" / "text"
@@ -25,6 +25,7 @@ def test_a_run_without_references(text, planned, found):
     made = planned(text)
     result = engine.run(made, found)
     result.check()
+    assert result.sentences == ("On topics, no exact optimum is known to compare the loss with.",)
     measured = open_cube(made.folder).load()
     assert np.isfinite(measured["loss"]).all()
     assert {"train", "sequences", "topics"} == set(measured["split"].values)

@@ -56,9 +56,11 @@ def test_oracle_and_mixture_are_bayes_rule(kit, monkeypatch, size, order, cells)
     for chunk in (1, 3, 64):
         predictor = mixture_over(source, topics, weights, chunk)
         np.testing.assert_allclose(predictor.log_prob(batch), mixed, atol=1e-12)
+        merged = predictor.distribution(batch).log_prob(batch.tokens)
+        np.testing.assert_allclose(merged, mixed, atol=1e-12)
     direct = source.mixture(topics, weights)
-    for predictor, expected in ((source.oracle(), np.diff(np.log(own))), (direct, mixed), (predictor, mixed)):
-        log_probs = predictor.distribution(batch)
+    for known, expected in ((source.oracle(), np.diff(np.log(own))), (direct, mixed)):
+        log_probs = known.distribution(batch)
         np.testing.assert_allclose(log_probs.log_prob(batch.tokens), expected, atol=1e-12)
         np.testing.assert_allclose(log_probs.log_probs.exp().sum(-1), 1, atol=1e-12)
     posterior = weights.numpy()[:, None] * joint[:, :, -1]

@@ -1,4 +1,4 @@
-"""How a task's in-context loss depends on the ensemble it is learned with (arXiv 2505.18373, section 5 of the sheet)."""
+"""How a task's in-context loss depends on the ensemble it is learned with (arXiv 2505.18373)."""
 
 import math
 
@@ -29,27 +29,20 @@ def test_a_task_costs_the_logarithm_of_its_weight(kit, weights):
         np.testing.assert_allclose(totals, [0.105361, 2.302585], atol=5.1e-7)
 
 
-def outside_loss(source, topics, weights, bias, length):
+def outside_loss(kit, source, topics, weights, bias, length):
     """Return the loss at the last of `length` positions of a coin that is not in the ensemble."""
     words = words_by_count(length - 1)
     words = torch.cat([words, torch.zeros(length, 1, dtype=torch.int64)], dim=1)
-    log_probs = source.mixture(topics, weights).distribution(kit_batch(words)).log_probs[:, -1].numpy()
+    log_probs = source.mixture(topics, weights).distribution(kit.batch_of(words)).log_probs[:, -1].numpy()
     chance = stats.binom(length - 1, bias).pmf(np.arange(length))
     return -chance @ log_probs @ np.array([1 - bias, bias])
-
-
-def kit_batch(words):
-    from iclkit.api import Batch
-
-    rows = torch.arange(len(words))
-    return Batch(tokens=words, mask=torch.ones_like(words, dtype=torch.bool), topics=None, topic=rows * 0, number=rows)
 
 
 @pytest.mark.parametrize(("bias", "limit", "entropy"), [(0.5, 0.7520, 0.6931), (0.6, 0.6827, 0.6730)])
 def test_a_coin_outside_the_ensemble_keeps_its_distance(kit, bias, limit, entropy):
     """L_l -> H(R) + min_c D(R || P_c). Where two coins are equally far it is approached as 1/sqrt(l): extrapolated."""
     source, topics, weights = kit.listed("coins", biases=(1 / 3, 2 / 3))
-    near, far = (outside_loss(source, topics, weights, bias, length) for length in (257, 1025))
+    near, far = (outside_loss(kit, source, topics, weights, bias, length) for length in (257, 1025))
     found = 2 * far - near if bias == 0.5 else far
     assert found == pytest.approx(limit, abs=1e-4)
     own = -(bias * math.log(bias) + (1 - bias) * math.log(1 - bias))

@@ -105,7 +105,7 @@ def test_in_a_mixture(kit):
 
 
 def test_an_impossible_token_leaves_nothing(kit):
-    source, topics, _ = kit.listed("tom-quantum")
+    _, topics, _ = kit.listed("tom-quantum")
     words, law = chances(kit, "tom-quantum", {}, 2)
     dead = [word for word, chance in zip(words, law, strict=True) if chance < 1e-14]
     log_prob = GeneralizedOracle().log_prob(kit.batch_of([(*word, 0, 1) for word in dead], topics))

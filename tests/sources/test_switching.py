@@ -135,7 +135,9 @@ def test_words_have_the_right_frequencies(kit, rate):
 def test_no_switch_is_the_mixture_and_every_switch_forgets(kit):
     inner = mixed(kit)
     source, topics, _ = kit.listed("switching", source=inner, rate=0.0)
-    plain, own, weights = kit.listed("mixture", **{f: getattr(inner.config, f) for f in ("components", "weights", "vocabularies")})
+    plain, own, weights = kit.listed(
+        "mixture", **{f: getattr(inner.config, f) for f in ("components", "weights", "vocabularies")}
+    )
     batch = kit.draw(plain, own, [0, 1, 2], 30)
     np.testing.assert_allclose(
         source.oracle().log_prob(kit.batch_of(batch.tokens, topics)), plain.mixture(own, weights).log_prob(batch)

@@ -102,7 +102,10 @@ def test_a_changed_file_is_read_anew(kit, tmp_path):
     for text in ("one text", "another"):
         file.write_text(json.dumps({"text": text}) + "\n")
         part = kit.component("text", path=file, window=4)
-        assert sequences(kit, part.build(), 1, range(1, part.facts.sequences_limit + 1), 4).size == part.facts.sequences_limit * 4
+        assert (
+            sequences(kit, part.build(), 1, range(1, part.facts.sequences_limit + 1), 4).size
+            == part.facts.sequences_limit * 4
+        )
         assert corpus.count(part.config, corpus.topics(part.config)[0]) == len(text) + 1
 
 
@@ -140,7 +143,10 @@ def test_tokens_of_a_tokenizer(kit, tmp_path, words):
     assert (part.facts.space.size, part.facts.sequences_limit) == (301, 1)
     assert sequences(kit, part.build(), 1, [1], 5).tolist() == [[0, 299, 1, 1, 1]]
     assert calls == ["a big b", "b b"]
-    assert corpus.tokens(part.config, corpus.topics(part.config)[0]).read_bytes() == array.array("H", [0, 299, 1, 1, 1]).tobytes()
+    assert (
+        corpus.tokens(part.config, corpus.topics(part.config)[0]).read_bytes()
+        == array.array("H", [0, 299, 1, 1, 1]).tobytes()
+    )
 
 
 def test_a_real_tokenizer(kit, tmp_path):

@@ -188,7 +188,9 @@ def test_unmarked_boundaries(kit):
         found = source.optimum(reference, topics, weights, LENGTH)
         assert found.values[-1] == pytest.approx(entropy[LENGTH][index] - entropy[LENGTH - 1][index], abs=1e-12)
     small, topics, weights = kit.listed("violations", source=kit.component("coins", biases=(0.1, 0.8)), boundaries=0.3)
-    rate, floor = (ask(topics, weights) for ask in (small.entropy_rate, lambda *law: small.optimum("mixture", *law, 12)))
+    rate, floor = (
+        ask(topics, weights) for ask in (small.entropy_rate, lambda *law: small.optimum("mixture", *law, 12))
+    )
     assert rate.values[0] - rate.error[0] <= floor.values[-1] <= rate.values[0] + 0.01
     assert rate.error[0] < 0.01
 
@@ -279,7 +281,9 @@ def test_the_engine_serves_duplicates(kit, tiny, planned):
     assert len(sequences.tokens.unique(dim=0)) == len(different) < 80
     first = (sequences.topic == 0).nonzero().squeeze(1)
     assert torch.equal(sequences.tokens[first], sequences.tokens[first][held[first] - 1])
-    plain = data.TrainingSequences(planned(tiny | {"source": inner}).trainings[0].config, kit.make("coins", biases=(0.4, 0.6)))
+    plain = data.TrainingSequences(
+        planned(tiny | {"source": inner}).trainings[0].config, kit.make("coins", biases=(0.4, 0.6))
+    )
     originals = held == sequences.number
     assert torch.equal(next(plain.all(100)).tokens[originals], sequences.tokens[originals])
 
@@ -339,14 +343,20 @@ def test_the_engine_measures_a_shift(tiny, planned, found):
     ],
 )
 def test_problems_name_the_field(kit, source, fields, key, text):
-    made = {name: kit.component(*value[:1], **value[1]) if type(value) is tuple else value for name, value in fields.items()}
+    made = {
+        name: kit.component(*value[:1], **value[1]) if type(value) is tuple else value for name, value in fields.items()
+    }
     assert text in kit.problems("violations", source=kit.component(source[0], **source[1]), **made)[key]
 
 
 @pytest.mark.parametrize(
     ("source", "fields", "text"),
     [
-        (("even", {}), {"uniform_mixing": 0.1}, "depend only on the state that is left or only on the one that is entered"),
+        (
+            ("even", {}),
+            {"uniform_mixing": 0.1},
+            "depend only on the state that is left or only on the one that is entered",
+        ),
         (("coins", {"biases": (0.3,)}), {"uniform_mixing": 0.1}, "machines of two states or more"),
     ],
 )
@@ -363,7 +373,10 @@ def test_overlap_of_unequal_machines_is_refused(kit):
 
 
 def test_a_sequence_is_a_function_of_its_address(kit):
-    for fields in ({"structureless": 0.5, "source": kit.component("induction")}, {"boundaries": 0.2, "source": names(kit)}):
+    for fields in (
+        {"structureless": 0.5, "source": kit.component("induction")},
+        {"boundaries": 0.2, "source": names(kit)},
+    ):
         source, topics, _ = kit.listed("violations", **fields)
         before = torch.get_rng_state()
         full = kit.draw(source, topics, [0] * 9, 50)
