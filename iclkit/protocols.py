@@ -78,6 +78,7 @@ class Predictor(Protocol):
     def log_prob(self, batch: Batch) -> Tensor:
         """Return the log-probability of each token given those before it, float64 tensor (B, T).
 
+        For real tokens the log-density of the channels that are predicted, `Real.scored` of them.
         -inf where the predictor rules the token out; undefined (any value) after that.
         """
         ...

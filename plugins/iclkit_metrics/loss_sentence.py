@@ -16,7 +16,7 @@ def sentence(data: xr.Dataset) -> str | None:
     excess = chosen["excess"].mean("position") if "excess" in chosen else xr.DataArray(np.nan)
     if not np.isfinite(excess).any():
         return f"On {split}, no exact optimum is known to compare the loss with."
-    loss = chosen["loss"].mean([dim for dim in chosen["loss"].dims if dim != "position"])
+    loss = chosen["loss"].mean([dim for dim in chosen["loss"].dims if dim != "position"]).dropna("position")
     first, final = float(loss[0]), float(loss[-1])
     low, high = float(excess.min()), float(excess.max())
     spread = f"{low:.4f}" if excess.size == 1 else f"{low:.4f} to {high:.4f}"

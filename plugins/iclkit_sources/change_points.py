@@ -14,6 +14,7 @@ from torch import Tensor
 
 from iclkit.api import Batch, CategoricalDistribution, Key
 from iclkit_sources.machines import Machines
+from iclkit_sources.sampling import edges, invert
 
 _CELLS = 1 << 18  # numbers in the beliefs of one block of sequences
 
@@ -62,21 +63,22 @@ class ChangePoints:
     def sample(self, machine: Tensor | None, length: int, key: Key) -> Tensor:
         """Sample sequences, int64 tokens (B, length); `machine` int64 (B,) comes first, or one drawn for None."""
         device = key.states.device
-        onward = _edges(self.pool.transitions.transpose(1, 2).flatten(2)).to(device)  # (K, S, V * S)
-        starts = _edges(self.pool.start).to(device)
-        drawn = torch.searchsorted(_edges(self.weights).to(device), key.fold("topic").uniform(length), right=True)
+        states = self.pool.states
+        onward = edges(self.pool.transitions.transpose(1, 2).flatten(2)).to(device)  # (K, S, n)
+        starts, law = edges(self.pool.start).to(device), edges(self.weights).to(device)
+        drawn = torch.searchsorted(law, key.fold("topic").uniform(length), right=True)
         switched = key.fold("switch").uniform(length) < self.rate
         first, moves = key.fold("start").uniform(length), key.fold("tokens").uniform(length)
         now = drawn[:, 0] if machine is None else machine.to(device)
-        state = _draw(starts[now], first[:, 0])
+        state = invert(starts, now * starts.shape[-1], first[:, 0])
         tokens = torch.empty(len(now), length, dtype=torch.int64, device=device)
         for place in range(length):
             if place:
                 anew = switched[:, place]
                 now = torch.where(anew, drawn[:, place], now)
-                state = torch.where(anew, _draw(starts[now], first[:, place]), state)
-            outcome = _draw(onward[now, state], moves[:, place])
-            tokens[:, place], state = outcome // self.pool.states, outcome % self.pool.states
+                state = torch.where(anew, invert(starts, now * starts.shape[-1], first[:, place]), state)
+            outcome = invert(onward, (now * states + state) * onward.shape[-1], moves[:, place])
+            tokens[:, place], state = outcome // states, outcome % states
         return tokens
 
 
@@ -127,14 +129,3 @@ class ChangePointFilter:
             # A sequence without a past has no future: a restart must not revive it.
             belief = moved / torch.where(chance > 0, chance, torch.nan)[:, None]
         return torch.stack(found, dim=1).log()
-
-
-def _edges(weights: Tensor) -> Tensor:
-    """Return distribution functions along the last dim, exactly 1 from the last positive weight on."""
-    sums = weights.cpu().cumsum(-1)
-    return sums / sums[..., -1:]
-
-
-def _draw(edges: Tensor, draw: Tensor) -> Tensor:
-    """Return how many edges of each row (B, n) are at most its draw (B,), int64 (B,)."""
-    return (edges <= draw[:, None]).sum(1)

@@ -2,13 +2,16 @@
 
 from iclkit.api import Component, Listed
 
-ALLOWED = "hmm, random-hmm, coins, mr-name, any named process, a mixture of such, or switching between few states"
+ALLOWED = (
+    "hmm, random-hmm, coins, dice, markov of order 1, mr-name, any named process, a mixture of listed ones, or "
+    "switching between few states"
+)
 """What may be compiled, in words."""
 
 STATES = 64
 """How many joint states (topic, state) are compiled into one dense machine."""
 
-_FAMILIES = ("coins", "mr-name", "random-hmm")
+_FAMILIES = ("coins", "dice", "mr-name", "random-hmm")
 
 
 def is_machine(component: Component) -> bool:
@@ -23,6 +26,8 @@ def is_machine(component: Component) -> bool:
         if config.boundaries or config.duplicates or config.shifted is not None:
             return False
         return is_machine(config.source) and (_listed(component) or not config.structureless)
+    if component.kind == "markov":
+        return config.order == 1
     return component.kind in _FAMILIES or hasattr(config, "process")
 
 

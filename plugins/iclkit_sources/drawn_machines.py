@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from iclkit.api import Exact, Key
+from iclkit_sources.as_machines import machines_of
 from iclkit_sources.entropy_rate import entropy_rate
 from iclkit_sources.enumeration import mixture_floor, oracle_floor
 from iclkit_sources.filters import MachineMixture, MachineOracle
 from iclkit_sources.machines import Machines
 from iclkit_sources.sampling import sample_machines
-from iclkit_sources.switching import machines_of
 
 Reference = Literal["oracle", "mixture", "population"]
 

@@ -71,12 +71,19 @@ class MachineMixture:
         return torch.cat([self._run(tokens, None)[0] for tokens in self._blocks(batch)])
 
     def distribution(self, batch: Batch) -> CategoricalDistribution:
-        """Return Pr(. | x_<l) at every position; float64 (B, T, V) is all that grows with B and T."""
+        """Return Pr(. | x_<l) at every position."""
+        return self.predict(batch)[0]
+
+    def predict(self, batch: Batch) -> tuple[CategoricalDistribution, Tensor]:
+        """Return Pr(. | x_<l) at every position, and the posterior of whole sequences, in one pass.
+
+        The float64 (B, T, V) of the first is all that grows with B and T; the second is float64 (B, K).
+        """
         shape = (*batch.tokens.shape, self._machines.vocabulary)
         log_probs = torch.empty(shape, dtype=torch.float64, device=batch.tokens.device)
-        for tokens, part in zip(self._blocks(batch), log_probs.split(self._rows()), strict=True):
-            self._run(tokens, part)
-        return CategoricalDistribution(log_probs)
+        blocks = zip(self._blocks(batch), log_probs.split(self._rows()), strict=True)
+        posteriors = [self._run(tokens, part)[1].exp() for tokens, part in blocks]
+        return CategoricalDistribution(log_probs), torch.cat(posteriors)
 
     def posterior(self, batch: Batch) -> Tensor:
         """Return Pr(topic | whole sequence), float64 (B, K); NaN where no topic allows the sequence."""

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from iclkit.api import Batch, CategoricalDistribution
-from iclkit_sources.ginc_laws import Known, Law, Possible
+from iclkit_sources.ginc_laws import Known, Law, Possible, sources
 from iclkit_sources.ginc_live import LiveStates, Pairs, Slots
 from iclkit_sources.ginc_topics import GincTopics
 
 _CELLS = 1 << 20  # pairs times topics looked at together
+_PIECE = 1 << 15  # pairs times topics whose moves are made together: what a core's cache holds
 _ROWS = 256  # sequences that go through time together
 _SMALLEST = 5e-324
 _LOWEST = torch.finfo(torch.float64).min
@@ -108,7 +109,7 @@ class _Filter:
         evidence = self._log_prior.expand(size, -1)  # ln Pr(topic | tokens so far)
         if log_probs is not None:
             first = _sum_by_token(self._law, torch.einsum("k,bks->bs", self._log_prior.exp(), self._law.first()))
-            log_probs[:, 0] = first
+            log_probs[:, 0] = first.log()
         carried: Tensor | None = None  # the belief after the token before the window
         for begin, end in self._windows():
             old = int(begin > 0)  # how many steps of the window belong to the one before
@@ -122,16 +123,16 @@ class _Filter:
             found[begin:end] = total.diff(dim=0) + best[..., 0]  # NaN is -inf minus -inf: no history is left
             posterior = steps.sub_(total[..., None])[1:]
             evidence, carried = posterior[-1], belief[slots.step(len(tokens) - 1)]
-            if log_probs is not None:
-                ahead = min(end, length - 1) - begin  # steps whose next token is among the sequences' tokens
-                into = log_probs[:, begin + 1 : begin + 1 + ahead]
-                self._predict(tokens, slots, belief, posterior.exp(), slice(old, old + ahead), into)
+            ahead = min(end, length - 1) - begin  # steps whose next token is among the sequences' tokens
+            if log_probs is not None and ahead:
+                part = slice(old, old + ahead)
+                self._predict(tokens, slots, belief, posterior.exp(), part, log_probs, begin + 1)
             if beliefs is not None:
                 step = _steps_of(slots)
                 new = step >= old
                 beliefs[slots.sequence[new], step[new] + begin - old, slots.state[new]] = belief[new, 0]
         if log_probs is not None:  # what was seen is known in log space, beyond the reach of a float64 probability
-            log_probs.log_().scatter_(-1, self._tokens.T[..., None], found.T[..., None])
+            log_probs.scatter_(-1, self._tokens.T[..., None], found.T[..., None])
         return found.T, evidence
 
     def _windows(self) -> Iterator[tuple[int, int]]:
@@ -144,7 +145,7 @@ class _Filter:
     def _follow(self, slots: Slots, belief_before: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the beliefs of all slots (S, K), scaled, and Pr(token | tokens before, topic) by step (t, B, K)."""
         width = len(self._log_prior)
-        belief = torch.empty(len(slots.state), width, dtype=torch.float64, device=slots.state.device)
+        belief = torch.zeros(len(slots.state), width, dtype=torch.float64, device=slots.state.device)
         chance = belief.new_zeros(*slots.count.shape, width)
         here = slots.step(0)
         if belief_before is None:
@@ -156,45 +157,53 @@ class _Filter:
             belief[here] = belief_before
         if len(slots.ends) == 1:
             return belief, chance
-        pairs = Pairs.of(slots)
-        moves = self._law.moves(slots, pairs)
-        for step in range(1, len(slots.ends)):
-            before, here, way = here, slots.step(step), pairs.step(step)
-            flow = belief[before].index_select(0, pairs.source_in_step[way]).mul_(moves[way])
-            into = belief[here].zero_()
-            into.index_add_(0, pairs.target_in_step[way], flow)
-            _scale(into, slots.sequence[here], chance[step])
+        pairs, before, after = Pairs.of(slots), sources(self._law.topics, slots), self._law.after(slots)
+        piece = max(1, _PIECE * len(slots.ends) // (width * max(1, pairs.ends[-1])))
+        for first_step in range(1, len(slots.ends), piece):
+            last = min(first_step + piece, len(slots.ends)) - 1
+            some = slice(pairs.ends[first_step - 1], pairs.ends[last])
+            codes = before.index_select(0, pairs.source[some])
+            moves = self._law.moves(codes.add_(after.index_select(0, pairs.target[some])))
+            for step in range(first_step, last + 1):
+                here, way = slots.step(step), pairs.step(step)
+                flow = moves[way.start - some.start : way.stop - some.start]
+                flow *= belief.index_select(0, pairs.source[way])
+                belief.index_add_(0, pairs.target[way], flow)
+                _scale(belief[here], slots.sequence[here], chance[step])
         return belief, chance
 
     def _predict(
-        self, tokens: Tensor, slots: Slots, belief: Tensor, posterior: Tensor, steps: slice, into: Tensor
+        self, tokens: Tensor, slots: Slots, belief: Tensor, posterior: Tensor, steps: slice, into: Tensor, first: int
     ) -> None:
-        """Fill into (B, t, V) with Pr(next token) after some steps, all sequences with one token together."""
-        seen, base = tokens[steps].flatten(), slots.base[steps].flatten()
-        weights = posterior[: steps.stop - steps.start].flatten(0, 1)  # (t * B, K)
-        found = weights.new_full((len(seen), into.shape[-1]), torch.nan)  # a token that no state shows stays so
-        order = seen.argsort()
-        for token, places in zip(*_runs(seen[order], order), strict=True):
-            states = self._live.showing(token)
-            if not len(states):
-                continue
-            slot = base.index_select(0, places)[:, None] + torch.arange(len(states), device=base.device)
-            joint = belief.index_select(0, slot.flatten()).view(*slot.shape, -1)  # (n, S, K)
-            joint *= weights.index_select(0, places)[:, None]
-            found.index_copy_(0, places, self._law.following(states, joint, places % tokens.shape[1]))
-        into.copy_(found.view(-1, *into.shape[::2]).transpose(0, 1))
+        """Fill into (B, T, V), from position `first` on, with ln Pr(next token) after some steps, all sequences with one token together."""
+        seen, weights = tokens[steps].flatten(), posterior[: steps.stop - steps.start].flatten(0, 1)  # (t * B, K)
+        order = seen.argsort()  # by token, which makes the slots of one token an array (n, S, K)
+        slot, cell = slots.of_cells(order, steps.start)
+        joint = belief.index_select(0, slot).mul_(weights.index_select(0, cell))
+        step, sequence = order // tokens.shape[1], order % tokens.shape[1]
+        place, flat = sequence * into.shape[1] + step + first, into.flatten(0, 1)
+        done = done_slots = 0
+        for token, count in enumerate(torch.bincount(seen, minlength=into.shape[-1]).tolist()):
+            states, rows = self._live.showing(token), slice(done, done + count)
+            size = count * len(states)
+            if size:
+                some = joint[done_slots : done_slots + size].view(count, len(states), -1)
+                flat.index_copy_(0, place[rows], _log(self._law.following(states, some, sequence[rows])))
+            elif count:
+                flat.index_fill_(0, place[rows], torch.nan)  # no state shows this token: no history is left
+            done, done_slots = done + count, done_slots + size
+
+
+def _log(chance: Tensor) -> Tensor:
+    """Return logarithms in place; that of 0 is slow where the machine computes it."""
+    never = chance == 0
+    return chance.masked_fill_(never, 1.0).log_().masked_fill_(never, -torch.inf)
 
 
 def _scale(belief: Tensor, sequence: Tensor, chance: Tensor) -> None:
     """Divide beliefs (S, K) by their sums over each sequence's slots, which go to chance (B, K); 0 stays 0."""
     chance.index_add_(0, sequence, belief)
     belief /= chance.clamp(min=_SMALLEST).index_select(0, sequence)
-
-
-def _runs(tokens: Tensor, places: Tensor) -> tuple[list[int], tuple[Tensor, ...]]:
-    """Return the distinct tokens, which are in order, and for each its places."""
-    distinct, counts = torch.unique_consecutive(tokens, return_counts=True)
-    return distinct.tolist(), places.split(counts.tolist())
 
 
 def _steps_of(slots: Slots) -> Tensor:

@@ -9,8 +9,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from iclkit_sources.ginc_live import Pairs, Slots
+from iclkit_sources.ginc_live import Slots
 from iclkit_sources.ginc_topics import GincTopics
+
+_SHIFT = 32
+_LOW = (1 << _SHIFT) - 1
 
 
 class Law(Protocol):
@@ -22,12 +25,16 @@ class Law(Protocol):
         """Return Pr(first state | topic), float64 (B, 1, E * P) or (1, K, E * P)."""
         ...
 
-    def moves(self, slots: Slots, pairs: Pairs) -> Tensor:
-        """Return Pr(target's state | source's state, topic), float64 (M, K)."""
+    def after(self, slots: Slots) -> Tensor:
+        """Return codes of slots as targets, int64 (S,); the code of a pair is the sum of its source's and its target's."""
+        ...
+
+    def moves(self, codes: Tensor) -> Tensor:
+        """Return Pr(target's state | source's state, topic) of pairs, float64 (M, K), from their codes (M,)."""
         ...
 
     def following(self, states: Tensor, joint: Tensor, sequence: Tensor) -> Tensor:
-        """Return Pr(next token), float64 (n, V), of sequences (n,) whose weights of states (S,) are joint, (n, S, K)."""
+        """Return Pr(next token), float64 (n, V), of sequences (n,) that weigh states (S,) and topics by joint (n, S, K)."""
         ...
 
 
@@ -42,15 +49,16 @@ class Known:
         """Return Pr(first state | topic), float64 (B, 1, E * P)."""
         return self.topics.start[self._topic][:, None]
 
-    def moves(self, slots: Slots, pairs: Pairs) -> Tensor:
+    def after(self, slots: Slots) -> Tensor:
+        """Return codes of slots as targets, int64 (S,): they say the topic too."""
+        topic = self._topic.index_select(0, slots.sequence)
+        by_entity = topic * self.topics.entities**2 if self.topics.entity.ndim == 3 else 0
+        return _after(self.topics, slots) + (by_entity << _SHIFT) + topic * self.topics.properties**2
+
+    def moves(self, codes: Tensor) -> Tensor:
         """Return Pr(target's state | source's state, topic), float64 (M, 1)."""
-        by_entity, by_property = _codes(self.topics, slots, pairs)
-        topic = self._topic.index_select(0, slots.sequence).index_select(0, pairs.target)
-        by_property.add_(topic, alpha=self.topics.properties**2)
-        if self.topics.entity.ndim == 3:
-            by_entity.add_(topic, alpha=self.topics.entities**2)
-        moves = self.topics.property.flatten().index_select(0, by_property)
-        return moves.mul_(self.topics.entity.flatten().index_select(0, by_entity))[:, None]
+        moves = self.topics.property.flatten().index_select(0, codes & _LOW)
+        return moves.mul_(self.topics.entity.flatten().index_select(0, codes >> _SHIFT))[:, None]
 
     def following(self, states: Tensor, joint: Tensor, sequence: Tensor) -> Tensor:
         """Return Pr(next token), float64 (n, V)."""
@@ -74,20 +82,27 @@ class Possible:
         """Return Pr(first state | topic), float64 (1, K, E * P)."""
         return self.topics.start[None]
 
-    def moves(self, slots: Slots, pairs: Pairs) -> Tensor:
+    def after(self, slots: Slots) -> Tensor:
+        """Return codes of slots as targets, int64 (S,)."""
+        return _after(self.topics, slots)
+
+    def moves(self, codes: Tensor) -> Tensor:
         """Return Pr(target's state | source's state, topic), float64 (M, K)."""
-        by_entity, by_property = _codes(self.topics, slots, pairs)
-        return self._property.index_select(0, by_property).mul_(self._entity.index_select(0, by_entity))
+        moves = self._property.index_select(0, codes & _LOW)
+        return moves.mul_(self._entity.index_select(0, codes >> _SHIFT))
 
     def following(self, states: Tensor, joint: Tensor, sequence: Tensor) -> Tensor:
         """Return Pr(next token), float64 (n, V)."""
         entity, property_ = _split(self.topics, states)
         moves = self.topics.property[:, property_].transpose(0, 1)  # (S, K, P)
-        if self._tokens is not None and len(self.topics) > self.topics.properties:  # sum over topics first
-            return torch.bmm(torch.bmm(joint.transpose(0, 1), moves), self._tokens[entity]).sum(0)
-        entities = self.topics.entity[..., entity, :].expand(len(self.topics), -1, -1).transpose(0, 1)  # (S, K, E)
-        after = _shown(self.topics, (entities[..., None] * moves[..., None, :]).flatten(0, 1))  # (S * K, V)
-        return joint.flatten(1) @ after
+        if self._tokens is None:
+            entities = self.topics.entity[:, entity].transpose(0, 1)  # (S, K, E)
+            after = _shown(self.topics, (entities[..., None] * moves[..., None, :]).flatten(0, 1))  # (S * K, V)
+            return joint.flatten(1) @ after
+        if len(self.topics) > self.topics.properties:  # it is less work to sum over topics first
+            moved = torch.bmm(joint.transpose(0, 1), moves).transpose(0, 1)  # (n, S, P)
+            return moved.flatten(1) @ self._tokens[entity].flatten(0, 1)
+        return joint.flatten(1) @ torch.bmm(moves, self._tokens[entity]).flatten(0, 1)
 
 
 def _split(topics: GincTopics, states: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,14 +110,18 @@ def _split(topics: GincTopics, states: Tensor) -> tuple[Tensor, Tensor]:
     return states // topics.properties, states % topics.properties
 
 
-def _codes(topics: GincTopics, slots: Slots, pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """Return which entries of the flattened entity and property matrices the pairs use, int64 (M,) each."""
+def sources(topics: GincTopics, slots: Slots) -> Tensor:
+    """Return codes of slots as sources, int64 (S,).
+
+    A pair's code holds two places, in the flattened entity matrices (high half) and property matrices (low half).
+    """
     entity, property_ = _split(topics, slots.state)
-    by_entity = (entity * topics.entities).index_select(0, pairs.source)
-    by_entity += entity.index_select(0, pairs.target)
-    by_property = (property_ * topics.properties).index_select(0, pairs.source)
-    by_property += property_.index_select(0, pairs.target)
-    return by_entity, by_property
+    return (entity * topics.entities << _SHIFT) + property_ * topics.properties
+
+
+def _after(topics: GincTopics, slots: Slots) -> Tensor:
+    entity, property_ = _split(topics, slots.state)
+    return (entity << _SHIFT) + property_
 
 
 def _tokens_by_entity(topics: GincTopics) -> Tensor | None:

@@ -75,6 +75,14 @@ class Slots:
         """Return where the slots of a step are."""
         return slice(self.ends[step - 1] if step else 0, self.ends[step])
 
+    def of_cells(self, cells: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Return the slots of cells, int64 (n,), and the cell of each; cells count sequences from those of a step on."""
+        count, base = (each[step:].flatten().index_select(0, cells) for each in (self.count, self.base))
+        ends = count.cumsum(0)
+        total = int(ends[-1])
+        slot = _repeat(base - (ends - count), count, total).add_(torch.arange(total, device=cells.device))
+        return slot, _repeat(cells, count, total)
+
 
 @frozen(eq=False)
 class Pairs:
@@ -83,15 +91,12 @@ class Pairs:
     Parameters
     ----------
     source, target : int64 tensors (M,), slots.
-    source_in_step, target_in_step : the same, counted from the first slot of their step.
     ends : where the pairs of each step end; 0 for the first.
 
     """
 
     source: Tensor
     target: Tensor
-    source_in_step: Tensor
-    target_in_step: Tensor
     ends: list[int]
 
     @classmethod
@@ -105,11 +110,7 @@ class Pairs:
         shift = _repeat(slots.base[:-1], here, total) - (ends - ways)
         source = _repeat(shift, ways, pairs).add_(torch.arange(pairs, device=device))
         target = _repeat(torch.arange(total, device=device) + slots.ends[0], ways, pairs)
-        by_step = (before * here).sum(1)
-        offsets = torch.tensor([0, *slots.ends[:-1]], device=device)  # the first slot of each step
-        source_in_step = source - _repeat(offsets[:-1], by_step, pairs)
-        target_in_step = target - _repeat(offsets[1:], by_step, pairs)
-        return cls(source, target, source_in_step, target_in_step, [0, *by_step.cumsum(0).tolist()])
+        return cls(source, target, [0, *(before * here).sum(1).cumsum(0).tolist()])
 
     def step(self, step: int) -> slice:
         """Return where the pairs that lead to a step, 1 or later, are."""

@@ -7,6 +7,7 @@ of x does not depend on the task, so all predictors agree on inputs, which are n
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from attrs import frozen
 from torch import Tensor
 
 from iclkit.api import Batch, Exact, GaussianDistribution, Key
-from iclkit_sources.gaussian_mixture import Block, mixed_log_prob, mixed_mean, mixed_posterior
+from iclkit_sources.gaussian_mixture import Block, isotropic_log_probs, mixed_log_prob, mixed_mean, mixed_posterior
 from iclkit_sources.least_squares import Fitted, LeastSquares, Ridge
 from iclkit_sources.linear_configs import LinearRegression
 from iclkit_sources.matrix_draws import ordered_sum
@@ -23,7 +24,7 @@ from iclkit_sources.prefix_regression import BayesianRegression, Pairs
 
 Reference = Literal["oracle", "mixture", "population"]
 
-_CELLS = 1 << 19  # (task, answer) pairs looked at together
+_CELLS = 1 << 17  # (task, answer) pairs looked at together
 
 
 @frozen(kw_only=True, eq=False)
@@ -195,7 +196,12 @@ class TaskMixture:
         rows = max(1, _CELLS // max(1, answers.numel()))
         for begin in range(0, len(self._tasks), rows):
             part = slice(begin, begin + rows)
-            own = self._tasks.weights[part].T  # (D, k)
-            means = (inputs @ own).movedim(2, 0)[..., None]  # (k, B, n, 1)
-            gaussian = GaussianDistribution(means, torch.full_like(means, self._noise))
-            yield self._log_prior[part], means, gaussian.log_prob(answers)
+            own = self._tasks.weights[part]  # (k, D)
+            log_probs = isotropic_log_probs(inputs, answers, own[..., None], self._noise)
+            yield Block(self._log_prior[part], log_probs, partial(_average, inputs, own))
+
+
+def _average(inputs: Tensor, tasks: Tensor, weights: Tensor) -> Tensor:
+    """Return the weighted sum of x w: inputs (B, n, D), tasks (k, D), weights (k, B, n) -> (B, n, 1)."""
+    mixed = torch.einsum("kbn,kd->bnd", weights, tasks)
+    return (inputs * mixed).sum(2, keepdim=True)

@@ -6,10 +6,10 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from iclkit.api import Component, ConfigError, Exact, Key, Listed, Problem
+from iclkit.api import Exact, Key, Listed
+from iclkit_sources.as_machines import listed_machines, machines_of
 from iclkit_sources.change_points import ChangePointFilter, ChangePoints
-from iclkit_sources.coins import CoinTopics
-from iclkit_sources.compilable import ALLOWED, STATES
+from iclkit_sources.compilable import STATES
 from iclkit_sources.entropy_rate import entropy_rate
 from iclkit_sources.enumeration import mixture_floor
 from iclkit_sources.machines import Machines
@@ -117,25 +117,3 @@ class SwitchingOracle:
 def build(config: Switching) -> SwitchingSource:
     """Build the source of a config."""
     return SwitchingSource(config)
-
-
-def listed_machines(component: Component, source: Any) -> Machines:
-    """Return all topics of a listed source as machines; raises ConfigError where they are none."""
-    compiled = getattr(source, "compiled", lambda: None)()
-    if compiled is None or bool((compiled[0].transitions < 0).any()):
-        raise ConfigError([Problem("source.source", f"{component.kind} is no hidden Markov model; allowed: {ALLOWED}")])
-    return compiled[0]
-
-
-def machines_of(topics: Any) -> Machines:
-    """Return drawn topics as machines, coins as machines of one state."""
-    if isinstance(topics, CoinTopics):
-        shown = torch.stack([1 - topics.bias, topics.bias], dim=1)  # (K, V)
-        return Machines(
-            transitions=shown[:, :, None, None],
-            start=torch.ones_like(shown[:, :1]),
-            numbers=topics.numbers,
-        )
-    if not isinstance(topics, Machines):
-        raise TypeError(f"{type(topics).__name__} are no hidden Markov models")
-    return topics

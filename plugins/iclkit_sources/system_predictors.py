@@ -1,6 +1,7 @@
 """Exact predictors of linear dynamical systems: knowing the system, or knowing some and inferring which."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,9 +9,9 @@ from torch import Tensor
 
 from iclkit.api import Batch, GaussianDistribution
 from iclkit_sources import kalman
-from iclkit_sources.gaussian_mixture import Block, mixed_log_prob, mixed_mean, mixed_posterior
+from iclkit_sources.gaussian_mixture import Block, isotropic_log_probs, mixed_log_prob, mixed_mean, mixed_posterior
 
-_CELLS = 1 << 19  # numbers in the means of one block: what a core's cache nearly holds
+_CELLS = 1 << 17  # (system, token) pairs, or channels, in one block: what a core's cache holds
 
 
 class SystemOracle:
@@ -78,29 +79,34 @@ class SystemMixture:
         return mixed_posterior(self._blocks(batch.tokens))
 
     def _blocks(self, tokens: Tensor) -> Iterator[Block]:
-        systems, rows = self._systems, max(1, _CELLS // max(1, tokens.numel()))
+        systems, length = self._systems, tokens.shape[1]
         if systems.readout is None:
+            rows = max(1, _CELLS // max(1, tokens[..., 0].numel()))
             for begin in range(0, len(systems), rows):
                 part = slice(begin, begin + rows)
-                yield self._log_prior[part], *self._seen(systems[part], tokens)
+                yield self._seen(systems[part], self._log_prior[part], tokens)
             return
-        for outer in kalman.blocks(systems, tokens.shape[1]):
+        rows = max(1, _CELLS // max(1, tokens.numel()))
+        for outer in kalman.blocks(systems, length):
             block = systems[outer]
-            known, priors = kalman.prepare(block, self._noise, tokens.shape[1]), self._log_prior[outer]
+            known, priors = kalman.prepare(block, self._noise, length), self._log_prior[outer]
             for index in torch.arange(len(block), device=tokens.device).split(rows):
-                yield priors[index], *kalman.follow(block[index], known[index], tokens[None])
+                means, log_probs = kalman.follow(block[index], known[index], tokens[None])
+                yield Block(priors[index], log_probs, partial(torch.einsum, "kbto,kbt->bto", means))
 
-    def _seen(self, systems: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Return means (k, B, T, d) and log-densities (k, B, T) of fully observed systems."""
-        count, (size, length, d) = len(systems), tokens.shape
-        means = _advanced(tokens).reshape(1, size * length, d) @ systems.transition
-        means = means.view(count, size, length, d)
-        scale = torch.full_like(means[:1, :1], self._noise)
-        log_probs = GaussianDistribution(means, scale).log_prob(tokens)
+    def _seen(self, systems: Any, log_prior: Tensor, tokens: Tensor) -> Block:
+        """Return what fully observed systems say."""
+        before = _advanced(tokens)
+        log_probs = isotropic_log_probs(before, tokens, systems.transition, self._noise)
         if systems.first is not None:
-            first = GaussianDistribution(torch.zeros_like(means[:, :, :1]), systems.first[:, None, None])
-            log_probs[:, :, :1] = first.log_prob(tokens[:, :1])
-        return means, log_probs
+            zero = tokens.new_zeros(len(systems), len(tokens), 1, tokens.shape[2])
+            log_probs[:, :, :1] = GaussianDistribution(zero, systems.first[:, None, None]).log_prob(tokens[:, :1])
+
+        def average(weights: Tensor) -> Tensor:
+            mixed = torch.einsum("kn,kde->nde", weights.flatten(1), systems.transition)
+            return (before.flatten(0, 1)[:, None] @ mixed).view(before.shape)
+
+        return Block(log_prior, log_probs, average)
 
 
 def _advanced(tokens: Tensor) -> Tensor:

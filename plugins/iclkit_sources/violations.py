@@ -6,13 +6,13 @@ import torch
 
 from iclkit.api import ConfigError, Listed, Problem
 from iclkit_sources import distortions
+from iclkit_sources.as_machines import listed_machines
 from iclkit_sources.change_points import ChangePoints
 from iclkit_sources.compilable import is_machine
 from iclkit_sources.drawn_machines import DrawnMachines
 from iclkit_sources.hidden_markov import MachineSource
 from iclkit_sources.machines import Machines
 from iclkit_sources.shifted import Shifted
-from iclkit_sources.switching import listed_machines
 from iclkit_sources.unmarked import Unmarked
 from iclkit_sources.violated import Violated
 from iclkit_sources.violations_config import Violations

@@ -7,6 +7,7 @@ import pytest
 
 from iclkit import engine, plan
 from iclkit.cube import open_cube
+from iclkit_metrics.loss_sentence import sentence
 
 NOISE = 0.5
 
@@ -142,6 +143,8 @@ def test_prompts_are_scored_at_answers_alone(tiny, planned, found):
             assert (data[name].sel(split=split).notnull() == answers).all(), (name, split)
     oracle = data["squared_error_floor"].sel(reference="oracle", split="topics", position=[2, 4, 6, 8])
     assert oracle.values == pytest.approx(NOISE**2, abs=1e-12)
+    assert "over 4 positions" in sentence(data)
+    assert "nan" not in sentence(data)
     untrained = data["squared_error"].sel(step=0, split="topics").sel(position=2).item()
     assert untrained == pytest.approx(2 + NOISE**2, rel=0.3)  # E y^2, over 200 tasks
 

@@ -198,3 +198,13 @@ def test_padding_with_absent_states_is_exact(kit):
     assert torch.equal(batches[0].tokens, batches[1].tokens)
     found = [MachineMixture(each, weights).log_prob(batches[0]) for each in (machines, padded)]
     np.testing.assert_allclose(found[0], found[1], atol=1e-13)
+
+
+def test_prediction_and_posterior_come_in_one_pass(kit):
+    machines = random_machines(seed=3, count=4, tokens=2, states=3)
+    weights = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+    words = torch.tensor(list(itertools.product(range(2), repeat=5)))
+    mixture, batch = MachineMixture(machines, weights), kit.batch_of(words)
+    distribution, posterior = mixture.predict(batch)
+    assert torch.equal(distribution.log_probs, mixture.distribution(batch).log_probs)
+    torch.testing.assert_close(posterior, mixture.posterior(batch), rtol=0, atol=1e-15)

@@ -148,7 +148,9 @@ def test_no_switch_is_the_mixture_and_every_switch_forgets(kit):
 
 
 @pytest.mark.parametrize(
-    "inner", [{"kind": "coins"}, {"kind": "random-hmm", "states": 2, "vocabulary": 3}], ids=lambda x: x["kind"]
+    "inner",
+    [{"kind": "coins"}, {"kind": "random-hmm", "states": 2, "vocabulary": 3}, {"kind": "markov"}, {"kind": "dice"}],
+    ids=lambda x: x["kind"],
 )
 def test_a_drawn_pool_is_a_function_of_its_key(kit, inner):
     inner = kit.component(**inner)

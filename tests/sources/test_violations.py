@@ -235,6 +235,21 @@ def test_drawn_machines_are_changed_one_by_one(kit):
     assert torch.isfinite(mixture_over(source, topics, ones, 2).log_prob(batch)).all()
 
 
+def test_drawn_chains_are_mixed_with_uniform_rows(kit):
+    """(1 - a) T_k + a uniform, T_k being a Dirichlet chain; dice are machines of one state."""
+    inner = kit.component("markov", vocabulary=3)
+    source = kit.make("violations", source=inner, uniform_mixing=0.4)
+    topics, chains = kit.topics_of(source, [1, 2]), kit.topics_of(inner.build(), [1, 2])
+    rows = 0.6 * chains.log_rows.exp() + 0.4 / 3
+    words = list(itertools.product(range(3), repeat=4))
+    for k in range(2):
+        expected = [1 / 3 * math.prod(float(rows[k, a, b]) for a, b in itertools.pairwise(word)) for word in words]
+        found = source.oracle().log_prob(kit.batch_of(words, topics, [k] * len(words))).sum(1).exp()
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    dice = kit.make("violations", source=kit.component("dice", sides=4), token_noise=1.0)
+    np.testing.assert_allclose(kit.topics_of(dice, [1, 2]).emissions, 0.25)
+
+
 def test_nothing_violated_is_the_source_itself(kit):
     assert isinstance(kit.make("violations", source=kit.component("coins", biases=(0.1, 0.7))), CoinSource)
 
@@ -332,7 +347,7 @@ def test_the_engine_measures_a_shift(tiny, planned, found):
     ("source", "fields", "key", "text"),
     [
         (("induction", {}), {"token_noise": 0.1}, "token_noise", "which induction is not; allowed: hmm"),
-        (("markov", {}), {"uniform_mixing": 0.1}, "uniform_mixing", "which markov is not"),
+        (("markov", {"order": 2}), {"uniform_mixing": 0.1}, "uniform_mixing", "which markov is not"),
         (("random-hmm", {}), {"overlap": 0.1}, "overlap", "needs listed topics; random-hmm draws"),
         (("coins", {}), {"boundaries": 0.1}, "boundaries", "needs listed topics"),
         (("coins", {}), {"skew": 1.0}, "skew", "needs listed topics"),
