@@ -86,11 +86,10 @@ def explain(
     See `iclkit.theory.explain` for the variables. Raises ConfigError with every problem of the source's settings.
 
     """
-    from iclkit import plan, plugins, theory
+    from iclkit import plugins, theory
 
-    tables: dict[str, Any] = {"source": source if isinstance(source, Mapping) else {"kind": source}}
-    tables["data"] = {"length": length} | ({"topics": topics} if topics else {})
-    return theory.explain(plan.load(None, tables, plugins.load()).cells[0].config, tolerance)
+    table = source if isinstance(source, Mapping) else {"kind": source}
+    return theory.explain(theory.source_config(table, length, topics, plugins.load()), tolerance)
 
 
 def source(kind: str, **config: Any) -> Any:

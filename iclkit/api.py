@@ -52,8 +52,9 @@ if TYPE_CHECKING:
         kl,
         mixture_over,
     )
+    from iclkit.topics import TensorTopics
 
-_LAZY = {"Key": "iclkit.keys"} | dict.fromkeys(
+_LAZY = {"Key": "iclkit.keys", "TensorTopics": "iclkit.topics"} | dict.fromkeys(
     (
         "CategoricalDistribution",
         "GaussianDistribution",
@@ -99,6 +100,7 @@ __all__ = [
     "SourceComponent",
     "SourceSpec",
     "Space",
+    "TensorTopics",
     "Trainer",
     "TrainerSpec",
     "TrainingData",

@@ -129,6 +129,11 @@ class TrainingSequences:
             return None
         return len(self.family.weights) * self.per_topic
 
+    @property
+    def weights(self) -> Tensor | None:
+        """With what weights topics are drawn, float64 (K,), summing to 1; None if they have no end."""
+        return None if self.family is None else self.family.weights
+
     def batch(self, step: int, size: int, rows: slice = slice(None)) -> Batch:
         """Return rows of the batch of a step (0-based); `size` is the global batch size."""
         if self.count is not None and self.count * self._sampler.bytes <= _KEPT_BYTES:
@@ -149,8 +154,12 @@ class TrainingSequences:
             yield self._sampled(units // self.per_topic, units % self.per_topic + 1)
 
     def subset(self, topics: int | None = None, sequences: int | None = None) -> "TrainingSequences":
-        """Return the data of the first topics and sequences only."""
+        """Return the data of the first topics and sequences only; raises ValueError where there are fewer."""
         data = self._config.data
+        have = None if self.family is None else len(self.family.weights)
+        for wanted, there, name in ((topics, have, "topics"), (sequences, self.per_topic, "sequences per topic")):
+            if wanted is not None and there is not None and wanted > there:
+                raise ValueError(f"a subset of {wanted} {name} was asked for, there are {there}")
         data = evolve(data, topics=topics or data.topics, sequences=sequences or data.sequences)
         return TrainingSequences(evolve(self._config, data=data), self._source)
 

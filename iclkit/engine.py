@@ -111,7 +111,7 @@ def run(
     reporter = reporter or Silent()
     here = world.current()
     if not here.leads:
-        for task in here.broadcast(None):
+        while (task := here.broadcast(None)) is not None:
             work(task)
         return Result(
             folder=plan.folder,
@@ -125,7 +125,6 @@ def run(
         remember(plan, plugins)
         tasks = missing_tasks(plan, plugins)
         plugins.notify("iclkit_run_started", plan=plan)
-        here.broadcast(tasks)
         if tasks:
             _tell_of_other_versions(plan, reporter)
             reporter.begin(plan, [plan.training(name) for task in tasks for name, _ in task.trainings])
@@ -136,8 +135,9 @@ def run(
                 workers if workers is not None else plan.workers,
                 fail_fast,
                 reporter,
-                here.size,
+                here,
             )
+        here.broadcast(None)
         return finish(plan, plugins, worked=bool(tasks))
 
 
@@ -238,7 +238,12 @@ def _measure(wanted: Pass, metrics: Sequence[str], folder: Path, here: world.Wor
 
     try:
         failures = dict(evaluate.write_part(wanted, metrics, folder, here))
-    except Exception:
+    except Exception as error:
+        if not here.shares(error):
+            raise RunFailures(
+                f"rank {here.rank} of {here.size} stopped measuring {wanted.training.id}: {type(error).__name__}: "
+                f"{error}; the whole run ends, what was finished is kept, and running again continues"
+            ) from error
         failures = {"the pass": traceback.format_exc()}
     failed = None
     if failures:
@@ -256,16 +261,20 @@ def _execute(
     workers: int,
     fail_fast: bool,
     reporter: Reporter,
-    ranks: int,
+    here: world.World,
 ) -> None:
-    """Submit every task once the priors it needs are done; stop submitting after a failure if asked to."""
+    """Submit every task once the priors it needs are done; stop submitting after a failure if asked to.
+
+    Several ranks do each task together, in the order in which this one tells them.
+    """
     waiting, running, stopped = list(tasks), dict[Future, Task](), False
     pending = {name for task in tasks for name, _ in task.trainings}
-    with _executor(plan, plugins, len(tasks), workers, ranks) as executor:
+    with _executor(plan, plugins, len(tasks), workers, here.size) as executor:
         while waiting or running:
             ready = [task for task in waiting if not task.after & pending]
             for task in [] if stopped else ready:
                 waiting.remove(task)
+                here.broadcast(task)
                 running[executor.submit(work, task)] = task
                 if running and all(future.done() for future in running):
                     break  # an in-process executor: report before the next begins
@@ -273,6 +282,8 @@ def _execute(
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 task = running.pop(future)
+                if here.size > 1:
+                    future.result()  # raises: what one rank cannot do, none can
                 outcomes = _outcomes(future, task, plan)
                 pending -= set(outcomes)
                 for name, outcome in outcomes.items():

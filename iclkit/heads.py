@@ -44,13 +44,14 @@ def loss(module: Module, facts: Facts, batch: Batch, bos: bool) -> Tensor:
 
 def _gaussian(facts: Facts, output: Tensor | tuple[Tensor, Tensor]) -> GaussianDistribution:
     """Return the Gaussian a module's output means, diagonal; at least float32, whatever the module computes in."""
-    mean, log_scale = output if isinstance(output, tuple) else (output, None)
     assert isinstance(facts.space, Real)
-    mean = mean[..., : facts.space.scored]
+    answer, log_scale = output if isinstance(output, tuple) else (output, None)
+    mean = answer[..., : facts.space.scored]
     mean = mean.to(torch.promote_types(mean.dtype, torch.float32))
     if log_scale is None:
         return GaussianDistribution(mean, torch.full_like(mean, facts.noise))
-    return GaussianDistribution(mean, log_scale[..., : facts.space.scored].to(mean.dtype).exp().expand(mean.shape))
+    log_scale = log_scale.expand(answer.shape)[..., : facts.space.scored]
+    return GaussianDistribution(mean, log_scale.to(mean.dtype).exp())
 
 
 class ModulePredictor:

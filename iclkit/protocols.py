@@ -179,6 +179,16 @@ class Snapshot:
 class TrainingData(Protocol):
     """The training sequences of a cell; nothing that is held out can be reached through it."""
 
+    @property
+    def count(self) -> int | None:
+        """How many different sequences there are, K N; None if they have no end."""
+        ...
+
+    @property
+    def weights(self) -> Tensor | None:
+        """With what weights topics are drawn, float64 tensor (K,) that sums to 1; None if topics have no end."""
+        ...
+
     def batch(self, step: int, size: int, rows: slice = slice(None)) -> Batch:
         """Return rows of the batch of a step (0-based); `size` is the global batch size."""
         ...
@@ -193,11 +203,18 @@ class TrainingData(Protocol):
 
 
 class Job(Protocol):
-    """All a trainer gets: a model, its data, and a place to save its state."""
+    """All a trainer gets: a model, its data, and a place to save its state.
+
+    `start` holds the weights to begin from (the prior's last), None for those the module has. `prior` is the data of
+    the training that runs first, at this training's length, None without one. `key` is the stream of what a trainer
+    itself draws, the same on every process: fold it by the step. `length` is T.
+    """
 
     module: torch.nn.Module
     start: Mapping[str, Tensor] | None
     data: TrainingData
+    prior: TrainingData | None
+    key: Key
     length: int
 
     def loss(self, module: torch.nn.Module, batch: Batch) -> Tensor:

@@ -4,6 +4,8 @@ Exact where the source can tell; otherwise the mean over sampled prefixes of the
 prediction (Rao-Blackwellised Monte Carlo), with its standard error. Formulas: arXiv 2505.18373.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,18 @@ import xarray as xr
 from attrs import evolve, frozen
 from numpy.typing import NDArray
 
+from iclkit import plan
 from iclkit.config import Config
 from iclkit.data import Split, TrainingSequences, chunk_rows, splits
-from iclkit.errors import UsageError
+from iclkit.errors import ConfigError, UsageError
+from iclkit.plugins import Plugins
 from iclkit.predictors import CategoricalDistribution, Memo, entropy
 from iclkit.protocols import Exact
 from iclkit.reduction import Reducer
 from iclkit.references import Law, References
 from iclkit.spaces import Categorical
+from iclkit.specs import Component
+from iclkit.strict import Problems, Structurer, below
 
 Array = NDArray[np.float64]
 
@@ -39,7 +45,7 @@ class Curve:
 def explain(config: Config, tolerance: float = 1e-3) -> xr.Dataset:
     """Return what theory predicts for a config's source and data, up to position `config.evaluation_length`.
 
-    Nats throughout. The variables, each with the attributes `method` and `error` (a bound, or a standard error for
+    Nats throughout, at the positions that are scored. The variables, each with the attributes `method` and `error` (a bound, or a standard error for
     monte-carlo; by position where the variable is):
 
     floor(reference, position) : least expected loss of each reference on its own law.
@@ -54,16 +60,16 @@ def explain(config: Config, tolerance: float = 1e-3) -> xr.Dataset:
     `tolerance` is the standard error to reach where sampling is needed. Raises UsageError where the source has no
     exact reference at all.
     """
+    _refuse_without_references(config.source)
     source = config.source.build()
     training = TrainingSequences(config, source)
     references = References(config, source, training)
     split = next(split for split in splits(config, source, training) if split.name == _law_split(config))
+    scored = split.chunk(slice(0, 16)).mask.any(0).numpy()  # inputs that are given, not predicted, have no loss
     laws = {law.name: law for law in references.laws(split.name)}
-    if not laws:
-        raise UsageError(f"{config.source.kind} has no exact reference, so there is nothing to explain")
-    curves = {name: _curve(config, source, references, law, split, tolerance) for name, law in laws.items()}
+    curves = {name: _curve(config, source, references, law, split, scored, tolerance) for name, law in laws.items()}
     best = curves.get(split.optimum or "") or curves["oracle"]
-    data = xr.Dataset(coords={"position": np.arange(1, config.evaluation_length + 1)})
+    data = xr.Dataset(coords={"position": 1 + np.flatnonzero(scored)})
     data = _with(data, "floor", ("reference", "position"), _stack(curves, "values"), _stack(curves, "error"), curves)
     data = data.assign_coords(reference=list(curves))
     data = _with(data, "myopic_entropy", ("position",), best.values, best.error, best.method)
@@ -79,6 +85,25 @@ def explain(config: Config, tolerance: float = 1e-3) -> xr.Dataset:
     data = _identified(data, curves, best, laws)
     data.attrs = {"source": config.source.kind, "topics": str(config.data.topics), "units": "nat"}
     return data
+
+
+def source_config(table: Mapping[str, Any], length: int, topics: int | None, plugins: Plugins) -> Config:
+    """Return the config of a source alone, of `topics` known topics or of fresh ones.
+
+    Raises ConfigError with every problem of its table, UsageError where it has no exact reference.
+    """
+    try:
+        component = Structurer(plugins.registry, Path.cwd()).component("source", table)
+    except Problems as found:
+        raise ConfigError(below("source", found.problems)) from None
+    _refuse_without_references(component)
+    data = {"length": length} | ({"topics": topics} if topics else {})
+    return plan.load(None, {"source": table, "data": data}, plugins).cells[0].config
+
+
+def _refuse_without_references(source: Component) -> None:
+    if not source.facts.references:
+        raise UsageError(f"{source.kind} has no exact reference, so there is no theory of it to tell")
 
 
 def _law_split(config: Config) -> str:
@@ -97,23 +122,22 @@ def _stack(curves: dict[str, Curve], part: str) -> Array:
     return np.stack([getattr(curve, part) for curve in curves.values()])
 
 
-def _curve(config: Config, source: Any, references: References, law: Law, split: Split, tolerance: float) -> Curve:
+def _curve(
+    config: Config, source: Any, references: References, law: Law, split: Split, scored: Any, tolerance: float
+) -> Curve:
     """Return a reference's floor: exact as far as the source tells, sampled from there on."""
     ask = getattr(source, "optimum", lambda *law: None)
     length = config.evaluation_length
     exact: Exact | None = ask(law.asked, law.topics, law.weights, length)
     if exact is None:
         exact = Exact(values=np.full(length, np.nan), method="", error=np.full(length, np.nan))
-    missing = np.isnan(exact.values)
-    if not missing.any():
-        return Curve(values=exact.values, error=exact.error, method=exact.method)
-    mean, error = _sampled(config, source, references, law.name, split.name, tolerance, missing)
-    methods = [exact.method] if not missing.all() else []
-    return Curve(
-        values=np.where(missing, mean, exact.values),
-        error=np.where(missing, error, exact.error),
-        method=" then ".join([*methods, "monte-carlo"]),
-    )
+    missing = np.isnan(exact.values) & scored
+    values, error, method = exact.values, exact.error, exact.method
+    if missing.any():
+        mean, spread = _sampled(config, source, references, law.name, split.name, tolerance, missing)
+        values, error = np.where(missing, mean, values), np.where(missing, spread, error)
+        method = "monte-carlo" if missing[scored].all() else f"{method} then monte-carlo"
+    return Curve(values=values[scored], error=error[scored], method=method)
 
 
 def _sampled(

@@ -4,16 +4,18 @@ import resource
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from attrs import evolve
 from torch import Tensor
 from torch.nn import Module
 
 from iclkit import heads, provenance
 from iclkit.data import TrainingSequences, select
-from iclkit.errors import ConfigError, IclkitError, Problem, StoreError
+from iclkit.errors import ConfigError, IclkitError, Problem, RunFailures, StoreError
 from iclkit.keys import Key
 from iclkit.modules import build_module
 from iclkit.plan import Training
@@ -37,12 +39,22 @@ class TrainingJob:
         self.module = build_module(config)
         self.start = start
         self.data = TrainingSequences(config, self.source)
+        self.key = Key.root(config.seeds.order).fold("trainer")
         self.length = config.data.length
         self._folder, self._world = folder, world
         self._floor: float | None = None
         self._began = time.perf_counter()
         self._before = (folder.progress or {}).get("wall_time", 0.0)
         self._reported = 0.0
+
+    @cached_property
+    def prior(self) -> TrainingSequences | None:
+        """What the training that runs first is trained on, at this training's length; None without one."""
+        config = self.config.prior
+        if config is None:
+            return None
+        data = evolve(config.data, length=self.length, bos=self.config.data.bos)
+        return TrainingSequences(evolve(config, data=data), self.source)
 
     @property
     def wall_time(self) -> float:
@@ -101,10 +113,13 @@ class TrainingJob:
 
 
 def run(training: Training, folder: Path, notify: Callable[..., None], world: World) -> dict[str, Any]:
-    """Train what is missing of a training and return its outcome. A failure is recorded, not raised."""
+    """Train what is missing of a training and return its outcome. A failure is recorded, not raised.
+
+    Raises RunFailures where one of several processes cannot go on: the others cannot go on without it.
+    """
     place = TrainingFolder(folder / training.id)
-    if world.broadcast(place.done):
-        return place.outcome or {}
+    if (ended := world.broadcast(place.outcome if place.done else None)) is not None:
+        return ended
     if world.leads:
         place.begin({"id": training.id, **training.identity, "versions": provenance.versions()})
         notify("iclkit_training_started", training=training)
@@ -120,12 +135,16 @@ def run(training: Training, folder: Path, notify: Callable[..., None], world: Wo
         outcome = _costs(job, tokens_seen)
     except Exception as error:  # one training's failure must not stop the others
         brief = str(error) if isinstance(error, IclkitError) else f"{type(error).__name__}: {error}"
+        if not world.shares(error):
+            raise RunFailures(
+                f"rank {world.rank} of {world.size} stopped in training {training.id}: {brief}; the whole run ends, "
+                "what was finished is kept, and running again continues"
+            ) from error
         outcome = {"status": "failed", "error": brief, "traceback": traceback.format_exc()}
     if world.leads:
         place.end(outcome)
         notify("iclkit_training_finished", training=training, outcome=outcome)
-    world.barrier()
-    return outcome
+    return world.broadcast(outcome)
 
 
 def _costs(job: TrainingJob, tokens_seen: int) -> dict[str, Any]:

@@ -4,9 +4,17 @@ Under torchrun there are several; otherwise one. Rank 0 alone locks, reads and w
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from attrs import frozen
+
+from iclkit.errors import IclkitError, RunFailures
+
+TIMEOUT = timedelta(minutes=10)
+"""How long a process waits for the others before it takes them for lost."""
 
 
 @frozen
@@ -28,7 +36,8 @@ class World:
         import torch.distributed as dist
 
         box = [value]
-        dist.broadcast_object_list(box, src=0)
+        with self._others():
+            dist.broadcast_object_list(box, src=0)
         return box[0]
 
     def gather(self, value: Any) -> list[Any]:
@@ -38,15 +47,28 @@ class World:
         import torch.distributed as dist
 
         box: list[Any] | None = [None] * self.size if self.leads else None
-        dist.gather_object(value, box, dst=0)
+        with self._others():
+            dist.gather_object(value, box, dst=0)
         return box or []
 
-    def barrier(self) -> None:
-        """Wait until every rank is here."""
-        if self.size > 1:
-            import torch.distributed as dist
+    def shares(self, error: Exception) -> bool:
+        """Whether every process meets this error at the same place, so that all can go on with what comes next.
 
-            dist.barrier()
+        The errors iclkit raises on purpose follow from config, losses and the run folder, which all ranks share; of
+        any other (no memory, a full disk, a lost connection) the others may know nothing, and would wait forever.
+        """
+        return self.size == 1 or (isinstance(error, IclkitError) and not isinstance(error, RunFailures))
+
+    @contextmanager
+    def _others(self) -> Iterator[None]:
+        """Say what it means that the others cannot be reached."""
+        try:
+            yield
+        except RuntimeError as error:  # torch's DistError is one
+            raise RunFailures(
+                f"rank {self.rank} of {self.size} lost the other processes; the whole run ends, what was finished is "
+                f"kept, and running again continues ({' '.join(str(error).split())})"
+            ) from error
 
 
 def current() -> World:
@@ -58,5 +80,8 @@ def current() -> World:
     import torch.distributed as dist
 
     if not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, timeout=TIMEOUT)
+    if dist.get_world_size() != size:
+        raise RunFailures(f"{size} processes were asked for (WORLD_SIZE), {dist.get_world_size()} were found")
     return World(rank=dist.get_rank(), size=dist.get_world_size())

@@ -67,11 +67,10 @@ def _config(
             config, data=data, evaluation=evolve(config.evaluation, length=length or config.evaluation.length)
         )
     from iclkit import config as reader
-    from iclkit import plan, plugins
+    from iclkit import plugins, theory
 
-    data_table = {"length": length or 64} | ({"topics": topics} if topics else {})
-    tables = {"source": reader.override({}, assignments) | {"kind": target}, "data": data_table}
-    return plan.load(None, tables, plugins.load(files)).cells[0].config
+    table = reader.override({}, assignments) | {"kind": target}
+    return theory.source_config(table, length or 64, topics, plugins.load(files))
 
 
 def _page(config: Config, data: xr.Dataset, bits: bool) -> None:
@@ -81,7 +80,7 @@ def _page(config: Config, data: xr.Dataset, bits: bool) -> None:
     click.echo(f"Least possible loss at position l, {unit} per token (o), and with the topic known (.)\n")
     best = [value * scale for value in data["myopic_entropy"].values.tolist()]
     oracle = data["floor"].sel(reference="oracle").values.tolist() if "oracle" in data["reference"] else best
-    for line in _drawing(best, [value * scale for value in oracle]):
+    for line in _drawing(best, [value * scale for value in oracle], int(data["position"][-1])):
         click.echo(f"  {line}")
     click.echo()
     _floors(data, scale, unit)
@@ -90,7 +89,7 @@ def _page(config: Config, data: xr.Dataset, bits: bool) -> None:
         click.echo(f"{name + ' ':.<28} {text}")
 
 
-def _drawing(best: list[float], oracle: list[float]) -> list[str]:
+def _drawing(best: list[float], oracle: list[float], last: int) -> list[str]:
     """Draw two curves on a logarithmic position axis, in plain characters."""
     finite = [value for value in (*best, *oracle) if math.isfinite(value)]
     low, high = min(finite), max(finite)
@@ -105,14 +104,12 @@ def _drawing(best: list[float], oracle: list[float]) -> list[str]:
                 grid[round((high - value) / (high - low) * (_HEIGHT - 1))][column] = mark
     labels = {0: f"{high:.4f}", _HEIGHT - 1: f"{low:.4f}"}
     lines = [f"{labels.get(row, ''):>8} |{''.join(cells).rstrip()}" for row, cells in enumerate(grid)]
-    return [*lines, f"{'':8} +{'-' * _WIDTH}", f"{'':9} 1{f'l = {count}':>{_WIDTH - 1}}"]
+    return [*lines, f"{'':8} +{'-' * _WIDTH}", f"{'':9} 1{f'l = {last}':>{_WIDTH - 1}}"]
 
 
 def _floors(data: xr.Dataset, scale: float, unit: str) -> None:
-    count = data.sizes["position"]
-    wanted = sorted(
-        {position for position in (1, 2, 3, 4, 5, 8, 10, 16, 20, 32, 50, 64, 100, count) if position <= count}
-    )
+    there = data["position"].values.tolist()
+    wanted = [place for place in there if place in (1, 2, 3, 4, 5, 8, 10, 16, 20, 32, 50, 64, 100, there[-1])]
     names = [str(name) for name in data["reference"].values.tolist()]
     rows = [
         [position, *(f"{scale * data['floor'].sel(reference=name, position=position).item():.5f}" for name in names)]

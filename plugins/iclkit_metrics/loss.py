@@ -27,6 +27,7 @@ class Loss:
     def __init__(self, config: Any):
         del config
         self._kinds: dict[str, str] = {}
+        self._scored: dict[str, np.ndarray] = {}  # which positions are scored in any sequence of a split
 
     def score(self, batch: ScoredBatch) -> Mapping[str, Tensor]:
         """Return loss, excess and regret of a snapshot's model, float64 (B, T)."""
@@ -41,6 +42,8 @@ class Loss:
         """Return the floors, float64 (B, R, T), NaN where a reference rules a sequence out, and where it does."""
         if not batch.references:
             return {}
+        scored = batch.mask.any(0).cpu().numpy()
+        self._scored[batch.split] = scored | self._scored.get(batch.split, False)
         floors = torch.stack([_loss(batch, reference) for reference in batch.references.values()], dim=1)
         possible = floors.isfinite()
         return {"floor": floors.where(possible, torch.nan), "impossible": (~possible).double()}
@@ -56,8 +59,9 @@ class Loss:
             for law in cell.laws[split]:
                 exact = ask(law.asked, law.topics, law.weights, cell.length)
                 if exact is not None:
-                    values[names.index(law.name), place] = exact.values
-                    errors[names.index(law.name), place] = exact.error
+                    scored = self._scored.get(split, True)
+                    values[names.index(law.name), place] = np.where(scored, exact.values, np.nan)
+                    errors[names.index(law.name), place] = np.where(scored, exact.error, np.nan)
                     methods[law.name] = exact.method
         told = {
             "excess_kind": ("split", [self._kinds.get(split, _NO_KIND) for split in cell.splits]),
@@ -109,5 +113,3 @@ def _truth(batch: ScoredBatch) -> Any:
     if not batch.lawful or "oracle" not in batch.references:
         return None
     return batch.references["oracle"].distribution(batch)
-
-

@@ -1,1 +1,1 @@
-"""Built-in models: a transformer and an LSTM."""
+"""Built-in models: transformers, recurrent networks, a state-space model and an MLP over a window."""

@@ -1,12 +1,13 @@
 """A decoder-only transformer, to be read from top to bottom.
 
-- Norms stand before attention and MLP, and one before the read-out.
+- Norms stand before attention and MLP, and one before the read-out, unless `norm_place` is "post".
 - All weight matrices start normal with deviation 0.02, those that write into the residual stream smaller by
   sqrt(2 layers), as in GPT-2; biases start at 0.
-- The GELU is exact (erf): the tanh approximation is slower on a CPU.
-- Attention is torch's fused one. ALiBi hands it an explicit bias, which also carries the causal mask.
+- The GELU is exact (erf) unless asked otherwise: the tanh approximation is slower on a CPU.
+- Attention is torch's fused one. ALiBi hands it an explicit bias, which also carries the causal mask. On request
+  attention is computed step by step, so that its weights can be read.
 
-Shapes: B sequences, T inputs, C width, H heads, E = C / H.
+Shapes: B sequences, T inputs, C width, H query heads, G heads of keys and values, E channels of a head.
 """
 
 import math
@@ -17,12 +18,14 @@ from torch.nn import functional
 
 from iclkit.api import Space
 from iclkit_models.configs import TransformerConfig
-from iclkit_models.tokens import output_size, read_in, read_out
+from iclkit_models.tokens import Prediction, log_scale, output_size, predict, read_in, read_out
 
 
 def norm(config: TransformerConfig) -> nn.Module:
     """Return the norm over the channels: (B, T, C) -> (B, T, C)."""
-    return nn.LayerNorm(config.width) if config.norm == "layer" else nn.RMSNorm(config.width, eps=1e-5)
+    if config.norm == "layer":
+        return nn.LayerNorm(config.width, eps=config.norm_eps, bias=config.biases)
+    return nn.RMSNorm(config.width, eps=config.norm_eps)
 
 
 def rotate(x: Tensor) -> Tensor:
@@ -48,31 +51,75 @@ def alibi(heads: int, T: int, device: torch.device) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Causal attention with several heads: (B, T, C) -> (B, T, C)."""
+    """Causal attention with several heads: (B, T, C) -> (B, T, C).
+
+    Query heads h = 0 .. H-1 stand in G groups of neighbours; a group shares one head of keys and values.
+    """
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
-        self.heads, self.positions, self.dropout = config.heads, config.positions, config.dropout
-        self.queries_keys_values = nn.Linear(config.width, 3 * config.width)
-        self.project = nn.Linear(config.width, config.width)
+        self.heads, self.kv_heads = config.heads, config.kv_heads or config.heads
+        self.channels, self.positions, self.dropout = config.channels, config.positions, config.dropout
+        width = self.heads * self.channels
+        self.queries_keys_values = nn.Linear(
+            config.width, width + 2 * self.kv_heads * self.channels, bias=config.biases
+        )
+        self.softmax = nn.Softmax(dim=-1)  # runs if explicit; its output is the attention weights, (B, H, T, T)
+        self.project = nn.Linear(width, config.width, bias=config.biases)
+        self.explicit = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Let every input look at itself and those before it."""
-        B, T, C = x.shape
-        heads = self.queries_keys_values(x).view(B, T, 3, self.heads, C // self.heads)  # (B, T, 3, H, E)
-        q, k, v = heads.transpose(1, 3).unbind(2)  # (B, H, T, E) each
+        H, G, E = self.heads, self.kv_heads, self.channels
+        parts = self.queries_keys_values(x).split((H * E, G * E, G * E), dim=-1)  # (B, T, H E) and twice (B, T, G E)
+        q, k, v = (part.unflatten(-1, (-1, E)).transpose(1, 2) for part in parts)  # (B, H or G, T, E)
         if self.positions == "rope":
             q, k = rotate(q), rotate(k)
-        bias = alibi(self.heads, T, x.device).to(q) if self.positions == "alibi" else None
-        y = functional.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=bias,
-            is_causal=bias is None,
-            dropout_p=self.dropout if self.training else 0.0,
-        )  # (B, H, T, E)
-        return self.project(y.transpose(1, 2).reshape(B, T, C))
+        if G < H:
+            k, v = (part.repeat_interleave(H // G, dim=1) for part in (k, v))  # (B, H, T, E) each
+        attend = self.attend_explicitly if self.explicit else self.attend
+        return self.project(attend(q, k, v).transpose(1, 2).flatten(2))  # (B, T, C)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Return softmax(q k' / sqrt(E) + bias) v: (B, H, T, E), three times, -> the same."""
+        bias = alibi(self.heads, q.shape[-2], q.device).to(q) if self.positions == "alibi" else None
+        dropout = self.dropout if self.training else 0.0
+        return functional.scaled_dot_product_attention(q, k, v, bias, dropout, is_causal=bias is None)
+
+    def attend_explicitly(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Return the same, step by step."""
+        T = q.shape[-2]
+        scores = q @ k.mT / math.sqrt(self.channels)  # (B, H, T, T)
+        if self.positions == "alibi":
+            scores = scores + alibi(self.heads, T, q.device).to(q)
+        else:
+            ahead = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
+            scores = scores.masked_fill(ahead, -torch.inf)
+        return functional.dropout(self.softmax(scores), self.dropout, self.training) @ v
+
+
+class Gated(nn.Module):
+    """The GELU of one half of the channels times the other half: (B, T, 2 C) -> (B, T, C)."""
+
+    def __init__(self, gelu: nn.GELU):
+        super().__init__()
+        self.gelu = gelu
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gate."""
+        gate, value = x.chunk(2, dim=-1)
+        return self.gelu(gate) * value
+
+
+def mlp(config: TransformerConfig) -> nn.Sequential:
+    """Return the MLP of a block: (B, T, C) -> (B, T, C)."""
+    hidden, gated = config.mlp * config.width, config.mlp_kind == "gated"
+    gelu = nn.GELU(approximate="tanh" if config.gelu == "tanh" else "none")
+    return nn.Sequential(
+        nn.Linear(config.width, hidden * (2 if gated else 1), bias=config.biases),
+        Gated(gelu) if gated else gelu,
+        nn.Linear(hidden, config.width, bias=config.biases),
+    )
 
 
 class Block(nn.Module):
@@ -82,22 +129,30 @@ class Block(nn.Module):
         super().__init__()
         self.attention_norm = norm(config)
         self.attention = Attention(config)
-        self.mlp_norm = norm(config)
-        self.mlp = nn.Sequential(
-            nn.Linear(config.width, config.mlp * config.width),
-            nn.GELU(),
-            nn.Linear(config.mlp * config.width, config.width),
-        )
+        self.mlp_norm = None if config.attention_only else norm(config)
+        self.mlp = None if config.attention_only else mlp(config)
         self.drop = nn.Dropout(config.dropout)
+        self.post = config.norm_place == "post"
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix positions, then channels."""
-        x = x + self.drop(self.attention(self.attention_norm(x)))
-        return x + self.drop(self.mlp(self.mlp_norm(x)))
+        x = self.add(self.attention, self.attention_norm, x)
+        return x if self.mlp is None or self.mlp_norm is None else self.add(self.mlp, self.mlp_norm, x)
+
+    def add(self, layer: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
+        """Add what a layer makes of x, with the norm before the layer or after the sum."""
+        return norm(x + self.drop(layer(x))) if self.post else x + self.drop(layer(norm(x)))
 
 
 class Transformer(nn.Module):
     """Predict the token after each input.
+
+    Probes read it through forward hooks on submodules, which `get_submodule` finds by name:
+
+    - `taps` names those whose outputs are the residual stream, (B, T, C): after the embedding, after each block, and
+      before the read-out.
+    - `attention_taps` names those whose outputs are attention weights, (B, H, T, T), rows summing to 1. They run
+      only after `explicit_attention()`, which changes outputs by rounding alone.
 
     Parameters
     ----------
@@ -115,8 +170,12 @@ class Transformer(nn.Module):
         self.positions = nn.Parameter(torch.empty(context, config.width)) if learned else None
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.Sequential(*(Block(config) for _ in range(config.layers)))
-        self.norm = norm(config)
+        self.norm = nn.Identity() if config.norm_place == "post" else norm(config)
         self.read_out = None if config.tied else read_out(space, config.width)
+        self.log_scale = log_scale(space, config.scale)
+        layers = range(config.layers)
+        self.taps = {"embedding": "drop"} | {f"layer_{i + 1}": f"blocks.{i}" for i in layers} | {"final": "norm"}
+        self.attention_taps = {f"layer_{i + 1}": f"blocks.{i}.attention.softmax" for i in layers}
         self.initialise()
 
     def initialise(self) -> None:
@@ -128,16 +187,23 @@ class Transformer(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
-        for module in self.blocks:
-            assert isinstance(module, Block)
-            for last in (module.attention.project, module.mlp[-1]):
-                assert isinstance(last, nn.Linear)
-                nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * len(self.blocks)))
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            for last in (block.attention.project, block.mlp[-1] if block.mlp else None):
+                if isinstance(last, nn.Linear):
+                    nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * len(self.blocks)))
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def explicit_attention(self, explicit: bool = True) -> None:
+        """Compute attention step by step, so that `attention_taps` run, or fused again."""
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.explicit = explicit
+
+    def forward(self, inputs: Tensor) -> Prediction:
         """Map inputs, int64 (B, T) or float32 (B, T, D + 1), to float32 logits (B, T, V) or mean (B, T, D).
 
-        Raises ValueError where T is longer than the context of learned positions.
+        With a learned scale, to the mean and the logarithm of the deviations, both (B, T, D). Raises ValueError where
+        T is longer than the context of learned positions.
         """
         x = self.read_in(inputs)  # (B, T, C)
         if self.positions is not None:
@@ -147,8 +213,8 @@ class Transformer(nn.Module):
             x = x + self.positions[:T]
         x = self.norm(self.blocks(self.drop(x)))  # (B, T, C)
         if self.read_out is not None:
-            return self.read_out(x)  # (B, T, V) or (B, T, D)
+            return predict(self.read_out(x), self.log_scale)  # (B, T, V) or (B, T, D)
         weight = self.read_in.weight  # (V + 1, C), or (C, D + 1); the begin token is never predicted
         if isinstance(self.read_in, nn.Linear):
             weight = weight.T
-        return functional.linear(x, weight[: self.outputs])
+        return predict(functional.linear(x, weight[: self.outputs]), self.log_scale)

@@ -10,7 +10,9 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+_LEAST = torch.finfo(torch.float64).min  # in place of -inf, which is what predictors of weight 0 have
+_TINY = 5e-324
 
 
 @frozen(eq=False)
@@ -47,15 +49,16 @@ def mixed_mean(blocks: Iterable[Block]) -> Tensor:
     total = torch.zeros(())
     for block in blocks:
         before = block.log_probs.cumsum(2).sub_(block.log_probs).add_(block.log_prior[:, None, None])
-        largest = before.amax(0)
+        largest = before.amax(0).clamp_(min=_LEAST)
         weights = before.sub_(largest).exp_()
         mass = weights.sum(0)
-        mean, merged = block.average(weights) / mass[..., None], mass.log() + largest
+        mean, merged = block.average(weights) / mass.clamp(min=_TINY)[..., None], mass.log() + largest
         if evidence is None:
             evidence, total = merged, mean
         else:
             both = torch.logaddexp(evidence, merged)
-            total = total + (merged - both).exp()[..., None] * (mean - total)
+            share = (merged - both).exp().nan_to_num(nan=0.0)  # NaN: no weight so far
+            total = total + share[..., None] * (mean - total)
             evidence = both
     return total
 
@@ -80,11 +83,11 @@ def isotropic_log_probs(inputs: Tensor, outputs: Tensor, maps: Tensor, noise: fl
     for wanted, columns in zip(outputs.reshape(-1, outputs.shape[2]).T, maps.unbind(2), strict=True):
         away = torch.addmm(wanted[None], columns, rows, alpha=-1)  # (k, B n)
         squares.addcmul_(away, away)
-    constant = outputs.shape[2] * (HALF_LOG_2PI + math.log(noise))
+    constant = outputs.shape[2] * (_HALF_LOG_2PI + math.log(noise))
     return squares.mul_(-0.5 / noise**2).sub_(constant).view(len(maps), size, count)
 
 
 def _log_sum_exp(joint: Tensor) -> Tensor:
     """Return ln sum exp over the first dim, overwriting."""
-    largest = joint.amax(0)
+    largest = joint.amax(0).clamp_(min=_LEAST)
     return joint.sub_(largest).exp_().sum(0).log_().add_(largest)

@@ -26,7 +26,7 @@ class Law(Protocol):
         ...
 
     def after(self, slots: Slots) -> Tensor:
-        """Return codes of slots as targets, int64 (S,); the code of a pair is the sum of its source's and its target's."""
+        """Return codes of slots as targets, int64 (S,); a pair's code is the sum of its source's and its target's."""
         ...
 
     def moves(self, codes: Tensor) -> Tensor:
@@ -34,7 +34,10 @@ class Law(Protocol):
         ...
 
     def following(self, states: Tensor, joint: Tensor, sequence: Tensor) -> Tensor:
-        """Return Pr(next token), float64 (n, V), of sequences (n,) that weigh states (S,) and topics by joint (n, S, K)."""
+        """Return Pr(next token), float64 (n, V), of sequences (n,).
+
+        `joint`, (n, S, K), is how they weigh topics and `states` (S,), those of their last token.
+        """
         ...
 
 
@@ -52,21 +55,21 @@ class Known:
     def after(self, slots: Slots) -> Tensor:
         """Return codes of slots as targets, int64 (S,): they say the topic too."""
         topic = self._topic.index_select(0, slots.sequence)
-        by_entity = topic * self.topics.entities**2 if self.topics.entity.ndim == 3 else 0
+        by_entity = topic * self.topics.entities**2 if self.topics.entity_moves.ndim == 3 else 0
         return _after(self.topics, slots) + (by_entity << _SHIFT) + topic * self.topics.properties**2
 
     def moves(self, codes: Tensor) -> Tensor:
         """Return Pr(target's state | source's state, topic), float64 (M, 1)."""
-        moves = self.topics.property.flatten().index_select(0, codes & _LOW)
-        return moves.mul_(self.topics.entity.flatten().index_select(0, codes >> _SHIFT))[:, None]
+        moves = self.topics.property_moves.flatten().index_select(0, codes & _LOW)
+        return moves.mul_(self.topics.entity_moves.flatten().index_select(0, codes >> _SHIFT))[:, None]
 
     def following(self, states: Tensor, joint: Tensor, sequence: Tensor) -> Tensor:
         """Return Pr(next token), float64 (n, V)."""
         topic, (entity, property_) = self._topic[sequence][:, None], _split(self.topics, states)
-        moved = self.topics.property[topic, property_].mul_(joint)  # (n, S, P)
+        moved = self.topics.property_moves[topic, property_].mul_(joint)  # (n, S, P)
         if self._tokens is not None:
             return moved.flatten(1) @ self._tokens[entity].flatten(0, 1)
-        return _shown(self.topics, self.topics.entity[topic, entity].mT @ moved)
+        return _shown(self.topics, self.topics.entity_moves[topic, entity].mT @ moved)
 
 
 class Possible:
@@ -74,8 +77,8 @@ class Possible:
 
     def __init__(self, topics: GincTopics):
         self.topics = topics
-        self._property = topics.property.flatten(1).T.contiguous()  # (P * P, K)
-        self._entity = topics.entity.reshape(-1, topics.entities**2).T.contiguous()  # (E * E, 1) or (E * E, K)
+        self._property = topics.property_moves.flatten(1).T.contiguous()  # (P * P, K)
+        self._entity = topics.entity_moves.reshape(-1, topics.entities**2).T.contiguous()  # (E * E, 1) or (E * E, K)
         self._tokens = _tokens_by_entity(topics)
 
     def first(self) -> Tensor:
@@ -94,9 +97,9 @@ class Possible:
     def following(self, states: Tensor, joint: Tensor, sequence: Tensor) -> Tensor:
         """Return Pr(next token), float64 (n, V)."""
         entity, property_ = _split(self.topics, states)
-        moves = self.topics.property[:, property_].transpose(0, 1)  # (S, K, P)
+        moves = self.topics.property_moves[:, property_].transpose(0, 1)  # (S, K, P)
         if self._tokens is None:
-            entities = self.topics.entity[:, entity].transpose(0, 1)  # (S, K, E)
+            entities = self.topics.entity_moves[:, entity].transpose(0, 1)  # (S, K, E)
             after = _shown(self.topics, (entities[..., None] * moves[..., None, :]).flatten(0, 1))  # (S * K, V)
             return joint.flatten(1) @ after
         if len(self.topics) > self.topics.properties:  # it is less work to sum over topics first
@@ -126,10 +129,10 @@ def _after(topics: GincTopics, slots: Slots) -> Tensor:
 
 def _tokens_by_entity(topics: GincTopics) -> Tensor | None:
     """Return Pr(next token | entity, next property), float64 (E, P, V); None where entity matrices differ."""
-    if topics.entity.ndim == 3:
+    if topics.entity_moves.ndim == 3:
         return None
     shown = torch.nn.functional.one_hot(topics.memory, topics.symbols).double()  # (E, P, V)
-    return torch.einsum("ef,fpv->epv", topics.entity, shown)
+    return torch.einsum("ef,fpv->epv", topics.entity_moves, shown)
 
 
 def _shown(topics: GincTopics, states: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ class Slots:
         return slice(self.ends[step - 1] if step else 0, self.ends[step])
 
     def of_cells(self, cells: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Return the slots of cells, int64 (n,), and the cell of each; cells count sequences from those of a step on."""
+        """Return the slots of cells (step, sequence), int64 (n,) counted from a step on, and the cell of each slot."""
         count, base = (each[step:].flatten().index_select(0, cells) for each in (self.count, self.base))
         ends = count.cumsum(0)
         total = int(ends[-1])

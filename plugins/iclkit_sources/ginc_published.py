@@ -72,10 +72,10 @@ def _topics(config: Ginc, stream: np.random.RandomState) -> GincTopics:
         memory=torch.from_numpy(memory).long(),
         symbols=config.symbols,
         start=torch.from_numpy(np.stack(starts)),
-        property=property_,
-        entity=entity,
-        prompt_property=property_,
-        prompt_entity=entity,
+        property_moves=property_,
+        entity_moves=entity,
+        prompt_property_moves=property_,
+        prompt_entity_moves=entity,
         numbers=torch.arange(1, PUBLISHED_TOPICS + 1),
     )
 
@@ -106,8 +106,8 @@ def _document(topics: GincTopics, stream: np.random.RandomState, length: int) ->
     """Sample a document; each token takes a uniform for the state and one for the emission, which is certain."""
     topic = int(stream.choice(IN_DISTRIBUTION))
     uniforms = stream.random_sample(2 * length)[::2]
-    memory, moves = topics.memory.numpy().ravel(), topics.property[topic].numpy()
-    entity = topics.entity.numpy() if topics.entity.ndim == 2 else topics.entity[topic].numpy()
+    memory, moves = topics.memory.numpy().ravel(), topics.property_moves[topic].numpy()
+    entity = topics.entity_moves.numpy() if topics.entity_moves.ndim == 2 else topics.entity_moves[topic].numpy()
     edges = np.cumsum(topics.start[topic].numpy())
     states = np.empty(length, dtype=np.int64)
     for step, uniform in enumerate(uniforms):

@@ -62,8 +62,8 @@ def sample_states(topics: GincTopics, topic: Tensor, first: Tensor | None, lengt
     topic = topic.to(device)
     if first is None:
         first = _first_states(topics, topic, key.fold("start"))
-    properties = Alias(topics.property.flatten(0, 1))
-    entities = Alias(topics.entity.reshape(-1, topics.entities))
+    properties = Alias(topics.property_moves.flatten(0, 1))
+    entities = Alias(topics.entity_moves.reshape(-1, topics.entities))
     for begin in range(0, count, _ROWS):
         rows = slice(begin, begin + _ROWS)
         _chains(topics, (entities, properties), topic[rows], first[rows], key[rows], states[:, rows])
@@ -76,7 +76,7 @@ def _chains(
     """Fill states (T, B)."""
     size, (entities, properties) = topics.properties, tables
     property_base = (topic * size).to(torch.int32)
-    entity_base = (topic * topics.entities).to(torch.int32) if topics.entity.ndim == 3 else None
+    entity_base = (topic * topics.entities).to(torch.int32) if topics.entity_moves.ndim == 3 else None
     entity, property_ = (first // size).to(torch.int32), (first % size).to(torch.int32)
     states[0] = first
     keys = key.fold("entity"), key.fold("property")

@@ -21,9 +21,9 @@ class GincTopics:
     memory : int64 tensor (E, P), the token of each entity and property; column 0 is the delimiter 0.
     symbols : V, the size of the vocabulary.
     start : float64 tensor (K, E * P), distribution of a document's first state.
-    property : float64 tensor (K, P, P), Pr(next property | property) of documents.
-    entity : float64 tensor (E, E) shared by all topics, or (K, E, E): Pr(next entity | entity) of documents.
-    prompt_property, prompt_entity : the same of prompts; other matrices than the documents' where those are random.
+    property_moves : float64 tensor (K, P, P), Pr(next property | property) of documents.
+    entity_moves : float64 tensor (E, E) shared by all topics, or (K, E, E): Pr(next entity | entity) of documents.
+    prompt_property_moves, prompt_entity_moves : the same of prompts; other matrices where documents' are random.
     numbers : int64 tensor (K,), the topics' numbers.
 
     """
@@ -31,10 +31,10 @@ class GincTopics:
     memory: Tensor
     symbols: int
     start: Tensor
-    property: Tensor
-    entity: Tensor
-    prompt_property: Tensor
-    prompt_entity: Tensor
+    property_moves: Tensor
+    entity_moves: Tensor
+    prompt_property_moves: Tensor
+    prompt_entity_moves: Tensor
     numbers: Tensor
 
     def __len__(self) -> int:
@@ -44,10 +44,10 @@ class GincTopics:
         return evolve(
             self,
             start=self.start[index],
-            property=self.property[index],
-            entity=self.entity[index] if self.entity.ndim == 3 else self.entity,
-            prompt_property=self.prompt_property[index],
-            prompt_entity=self.prompt_entity[index] if self.prompt_entity.ndim == 3 else self.prompt_entity,
+            property_moves=self.property_moves[index],
+            entity_moves=_select(self.entity_moves, index),
+            prompt_property_moves=self.prompt_property_moves[index],
+            prompt_entity_moves=_select(self.prompt_entity_moves, index),
             numbers=self.numbers[index],
         )
 
@@ -63,12 +63,20 @@ class GincTopics:
 
     def to(self, device: torch.device) -> "GincTopics":
         """Return the same topics on a device."""
-        names = ("memory", "start", "property", "entity", "prompt_property", "prompt_entity", "numbers")
+        names = (
+            "memory",
+            "start",
+            "property_moves",
+            "entity_moves",
+            "prompt_property_moves",
+            "prompt_entity_moves",
+            "numbers",
+        )
         return evolve(self, **{name: getattr(self, name).to(device) for name in names})
 
     def prompting(self) -> "GincTopics":
         """Return the topics whose documents follow what these topics' prompts follow."""
-        return evolve(self, property=self.prompt_property, entity=self.prompt_entity)
+        return evolve(self, property_moves=self.prompt_property_moves, entity_moves=self.prompt_entity_moves)
 
 
 @frozen(kw_only=True, eq=False)
@@ -102,12 +110,17 @@ def make_topics(config: Ginc, world: World, numbers: Tensor, key: Key) -> GincTo
         memory=world.memory.to(device),
         symbols=config.symbols,
         start=start,
-        property=own,
-        entity=entity,
-        prompt_property=prompt_property,
-        prompt_entity=prompt_entity,
+        property_moves=own,
+        entity_moves=entity,
+        prompt_property_moves=prompt_property,
+        prompt_entity_moves=prompt_entity,
         numbers=numbers.to(device),
     )
+
+
+def _select(matrices: Tensor, index: slice | Tensor) -> Tensor:
+    """Select topics from matrices (K, n, n); a matrix that all share stays."""
+    return matrices[index] if matrices.ndim == 3 else matrices
 
 
 def softmax(uniform: Tensor, temperature: float) -> Tensor:

@@ -16,8 +16,8 @@ from iclkit.api import Batch, Exact, Key
 from iclkit_sources import kalman
 from iclkit_sources.least_squares import Fitted, LeastSquares, Ridge
 from iclkit_sources.linear_configs import Lds, lds_facts
-from iclkit_sources.prefix_regression import BayesianRegression, Pairs
 from iclkit_sources.matrix_draws import haar, row_times, scaled_to, stationary_factor
+from iclkit_sources.prefix_regression import BayesianRegression, Pairs
 from iclkit_sources.system_predictors import SystemMixture, SystemOracle
 
 Reference = Literal["oracle", "mixture", "population"]

@@ -72,7 +72,7 @@ class BayesianRegression:
 
     def distribution(self, batch: Batch) -> GaussianDistribution:
         """Return the posterior predictive at every position."""
-        mean, scale = predict(*self.pairs.of(batch), self.prior, self.noise)
-        mean, scale = mean, scale[..., None].expand_as(mean)
+        mean, deviation = predict(*self.pairs.of(batch), self.prior, self.noise)
+        scale = deviation[..., None].expand_as(mean)
         otherwise = self.noise if self.elsewhere is None else self.elsewhere
         return GaussianDistribution(self.pairs.place(mean, batch, 0.0), self.pairs.place(scale, batch, otherwise))

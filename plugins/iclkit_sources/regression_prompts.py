@@ -74,9 +74,7 @@ class RegressionPrompts:
         """Draw the tasks of these numbers, int64 (K,)."""
         return Tasks(weights=key.fold("weights").normal(self._config.dimension), numbers=numbers)
 
-    def sample(
-        self, topics: Tasks, topic: Tensor, number: Tensor, length: int, key: Key
-    ) -> tuple[Tensor, Tensor]:
+    def sample(self, topics: Tasks, topic: Tensor, number: Tensor, length: int, key: Key) -> tuple[Tensor, Tensor]:
         """Write each task's prompts, float64 tokens (B, length, D + 1); answers are scored."""
         dimension, device = self._config.dimension, key.states.device
         draws = key.normal((length + 1) // 2, dimension + 1)  # (B, n, D + 1): x and the noise of y
@@ -114,14 +112,12 @@ class RegressionPrompts:
             "least-squares": Fitted(LeastSquares(), PromptPairs(), noise),
         }
 
-    def optimum(
-        self, reference: Reference, topics: Tasks | None, weights: Tensor | None, length: int
-    ) -> Exact | None:
-        """Return the oracle's differential entropy at answers, NaN at inputs; None for the other references."""
+    def optimum(self, reference: Reference, topics: Tasks | None, weights: Tensor | None, length: int) -> Exact | None:
+        """Return the oracle's differential entropy, at inputs too (of N(0, 1)); None for the other references."""
         if reference != "oracle":
             return None
-        values = np.full(length, math.nan)
-        values[1::2] = 0.5 * math.log(2 * math.pi * math.e) + math.log(self._config.noise)
+        values = np.full(length, 0.5 * math.log(2 * math.pi * math.e))
+        values[1::2] += math.log(self._config.noise)
         return Exact(values=values, method="closed-form", error=1e-13 * (1 + np.abs(values)))
 
 

@@ -60,7 +60,7 @@ class Violated:
             now = number[waiting]
             draws = root[waiting].fold(now).uniform(2)
             repeated = draws[:, 0] < self._duplicates
-            earlier = 2 + (draws[:, 1] * (now - 1)).to(torch.int64).clamp(max=now - 2)
+            earlier = 1 + (draws[:, 1] * (now - 1)).to(torch.int64).clamp(max=now - 2)
             number[waiting[repeated]] = earlier[repeated]
             waiting = waiting[repeated & (earlier > 1)]
         return number

@@ -1,33 +1,41 @@
-"""Gradient descent: one batch, one update, at every step; to be read from top to bottom.
-
-The step counts the updates made. Everything at a step is a function of the weights, the optimizer's moments and the
-step number, so a training that was cut off continues bit for bit from its saved state.
-"""
+"""Gradient descent: one batch, one update, at every step; to be read from top to bottom, and `loop` with it."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.nn import Module, Parameter
+from torch.nn import Parameter
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from iclkit.api import Batch, Job, Snapshot, TrainingDiverged
+from iclkit.api import Batch, ConfigError, Job, Problem, Snapshot
 from iclkit_trainers.accelerator import fresh_accelerator, rows, without_autocast
 from iclkit_trainers.configs import AccelerateConfig
-from iclkit_trainers.history import History, first_bad
-from iclkit_trainers.schedules import is_recorded, learning_rate, snapshot_steps
-from iclkit_trainers.state import pack, unpack, weights
+from iclkit_trainers.gradients import Part, flat, largest_sequence_gradient, select, subset, to_device
+from iclkit_trainers.loop import Loop
+from iclkit_trainers.noise import Noise, add, draws
+from iclkit_trainers.schedules import Plateau, learning_rate
+from iclkit_trainers.state import pack_optimizer, unpack_optimizer
 
-REPORT_STEPS = 20  # how often the loss is looked at: reported, and checked for divergence
-SAVE_SECONDS = 30.0  # how much work a kill may lose, at most
+COLUMNS: dict[str, type[np.floating]] = {
+    "learning_rate": np.float64,
+    "gradient_norm": np.float32,  # before clipping
+    "clipped_gradient_norm": np.float32,
+    "parameter_norm": np.float32,  # before the update
+    "update_norm": np.float32,
+}
 
 
 class AccelerateTrainer:
     """Train with torch's optimizers on whatever devices accelerate finds; implements `Trainer`.
+
+    Its history holds, at the recorded steps and before the update, what `COLUMNS` names and what `record` asks for:
+    `discrepancy` (squared norm, float64) and `sequence_gradient_norm` (float64).
 
     Parameters
     ----------
@@ -41,8 +49,8 @@ class AccelerateTrainer:
     def fit(self, job: Job) -> Iterator[Snapshot]:
         """Train, yielding snapshots; one training at a time per process.
 
-        Raises TrainingDiverged where loss or weights are not finite, ValueError where the batch cannot be split
-        over the processes or the device lacks the precision.
+        Raises TrainingDiverged where loss or weights are not finite, ConfigError where the batch cannot be split
+        over the processes or there is no subset to compare with, ValueError where the device lacks the precision.
         """
         with fresh_accelerator(self.config.precision) as accelerator:
             try:
@@ -51,88 +59,126 @@ class AccelerateTrainer:
                 without_autocast(job.module)
 
 
-class _Training:
+class _Training(Loop):
     """One job, the optimizer and history that go with it, and how to make a step."""
 
     def __init__(self, config: AccelerateConfig, job: Job, accelerator: Accelerator):
-        self.config, self.job, self.accelerator = config, job, accelerator
+        tokens = config.batch_size * job.length
+        extra = {"discrepancy": "discrepancy", "sequence-gradient": "sequence_gradient_norm"}
+        super().__init__(
+            job,
+            accelerator,
+            steps=config.steps if config.max_tokens is None else min(config.steps, config.max_tokens // tokens),
+            tokens=tokens,
+            snapshots=config.snapshots,
+            resolution=config.resolution,
+            columns=COLUMNS | {extra[name]: np.float64 for name in config.record},
+            max_seconds=config.max_seconds,
+        )
+        self.config = config
         self.rows = rows(config.batch_size, accelerator.process_index, accelerator.num_processes)
-        self.snapshots = snapshot_steps(config.snapshots, config.steps)
+        self.pieces = _pieces(self.rows.stop - self.rows.start, config.accumulate)
         if job.start is not None:
             job.module.load_state_dict(job.start)
         self.module = accelerator.prepare_model(job.module.train())
         self.parameters = [p for p in job.module.parameters() if p.requires_grad]
+        self.values = [p.detach() for p in self.parameters]  # the same memory
+        self.before = [torch.empty_like(value) for value in self.values]
         self.optimizer = make_optimizer(config, self.parameters)
+        self.plateau = Plateau(
+            window=config.plateau_steps,
+            factor=config.plateau_factor,
+            tolerance=config.plateau_tolerance,
+            warmup=config.warmup,
+        )
         self.random = draws(job.module)
-        records = sum(is_recorded(step, config.resolution) for step in range(config.steps))
-        self.history = History(records, job.length, accelerator)
-        self.checked = 0  # the losses of all steps before this one are finite
+        if config.optimizer == "sgld":
+            self.noise = Noise(job.key, sum(p.numel() for p in self.parameters), accelerator.device)
+        if "discrepancy" in config.record:
+            self.whole, self.subset = self._parts()
 
-    def run(self) -> Iterator[Snapshot]:
-        """Go from the saved state, if there is one, to the last step."""
+    def _parts(self) -> tuple[Part, Part]:
+        """Return the data S and their subset J."""
         config, job = self.config, self.job
-        restored, state = job.restore() or (-1, None)
-        if state is not None:
-            unpack(state, job.module, self.optimizer, self.accelerator.scaler, self.history)
-            self.checked = restored
-        due = {step for step in self.snapshots if step > restored}  # a state is saved after its snapshot is
-        saved = time.monotonic()
-        alone = self.accelerator.num_processes == 1  # several would have to agree on the time
-        for step in range(max(restored, 0), config.steps + 1):
-            if step % REPORT_STEPS == 0:
-                self.check(step)
-            if step in due:
-                yield self.snapshot(step)
-            late = alone and time.monotonic() - saved > SAVE_SECONDS
-            if step in due or late:
-                job.save(step, self.state(step))
-                saved = time.monotonic()
-            if step < config.steps:
-                self.update(step)
+        data = subset(job, config.subset_topics, config.subset_sequences)
+        if data is None:
+            text = "discrepancy needs a subset; give subset_topics or subset_sequences, or a table [prior]"
+            raise ConfigError([Problem("trainer.record", text)])
+        size, limit = config.batch_size, config.record_sequences
+        whole, part = (Part(job, each, self.accelerator, size=size, whole=limit) for each in (job.data, data))
+        return whole, part
 
     def update(self, step: int) -> None:
         """Make the update that follows `step` updates."""
-        config, scaler, history = self.config, self.accelerator.scaler, self.history
-        rate = learning_rate(
-            step,
-            steps=config.steps,
-            peak=config.learning_rate,
-            schedule=config.schedule,
-            warmup=config.warmup,
-        )
-        for group in self.optimizer.param_groups:
+        config, scaler, optimizer = self.config, self.accelerator.scaler, self.optimizer
+        rate = self.learning_rate(step)
+        for group in optimizer.param_groups:
             group["lr"] = rate
         if self.random:
             self.job.seed(step)
-        batch = self.batch(step)
-        losses = self.job.loss(self.module, batch)  # (B, T), B of this process
-        loss = losses.sum() / self.scored(batch)
-        self.accelerator.backward(loss)
-        recorded = is_recorded(step, config.resolution)
+        batch = to_device(self.job.data.batch(step, config.batch_size, self.rows), self.accelerator.device)
+        loss, sums = self.backward(batch)
+        recorded = self.is_recorded(step)
         if recorded or config.clip is not None:
             if scaler is not None:
-                scaler.unscale_(self.optimizer)
+                scaler.unscale_(optimizer)
             gradients = [p.grad for p in self.parameters if p.grad is not None]
-            norm = torch.nn.utils.get_total_norm(gradients)
+            norm = clipped = get_total_norm(gradients)
+            extra = self.extra(step, batch, gradients) if recorded and config.record else {}
             if config.clip is not None:
-                torch.nn.utils.clip_grads_with_norm_(self.parameters, config.clip, norm)
-            if recorded:
-                history.record(step, losses, batch.mask, norm, rate)
+                clip_grads_with_norm_(self.parameters, config.clip, norm)
+                clipped = norm * (config.clip / (norm + 1e-6)).clamp(max=1.0)  # as it does
+        if recorded:
+            parameter_norm = get_total_norm(self.values)
+            torch._foreach_copy_(self.before, self.values)
         if scaler is None:
-            self.optimizer.step()
+            optimizer.step()
         else:
-            scaler.step(self.optimizer)  # leaves out an update whose gradient overflowed, and scales less
+            scaler.step(optimizer)  # leaves out an update whose gradient overflowed, and scales less
             scaler.update()
-        self.optimizer.zero_grad()
-        history.watch(loss)
+        optimizer.zero_grad()
+        if config.beta is not None:
+            add(self.parameters, self.noise.at(step), (2 * rate / config.beta) ** 0.5)
+        if recorded:
+            torch._foreach_sub_(self.before, self.values)
+            self.history.record(
+                step,
+                sums,
+                learning_rate=rate,
+                gradient_norm=norm,
+                clipped_gradient_norm=clipped,
+                parameter_norm=parameter_norm,
+                update_norm=get_total_norm(self.before),
+                **extra,
+            )
+        self.history.watch(loss)
 
-    def batch(self, step: int) -> Batch:
-        """Return this process's rows of the batch of a step, on its device."""
-        batch = self.job.data.batch(step, self.config.batch_size, self.rows)
-        device = self.accelerator.device
-        if batch.tokens.device == device:
-            return batch
-        return batch.replace(tokens=batch.tokens.to(device), mask=batch.mask.to(device))
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of the update that follows `step` updates."""
+        config = self.config
+        if config.schedule == "plateau" and self.plateau.due(step):
+            self.check(step)
+        rate = learning_rate(
+            step, steps=config.steps, peak=config.learning_rate, schedule=config.schedule, warmup=config.warmup
+        )
+        return rate * self.plateau.scale
+
+    def backward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Fill in the gradients of the mean loss; return this process's share of it, and its sums by position."""
+        scored, loss, sums = self.scored(batch), None, None
+        for piece in self.pieces:
+            one = batch if len(self.pieces) == 1 else select(batch, piece)
+            last = piece.stop == len(batch)
+            with nullcontext() if last else self.accelerator.no_sync(self.module):
+                losses = self.job.loss(self.module, one)  # (b, T), b of this process
+                share = losses.sum() / scored
+                self.accelerator.backward(share)
+            by_position = torch.stack((losses.detach().sum(0), one.mask.sum(0)))  # (2, T)
+            loss = share.detach() if loss is None else loss + share.detach()
+            sums = by_position if sums is None else sums + by_position
+        assert loss is not None
+        assert sums is not None
+        return loss, sums
 
     def scored(self, batch: Batch) -> Tensor:
         """Return by what to divide this process's sum so that the mean over processes is that of the batch."""
@@ -142,51 +188,58 @@ class _Training:
             count = self.accelerator.reduce(count, "sum") / processes
         return count.clamp(min=1 / processes)  # nothing scored: the loss is 0
 
-    def check(self, step: int) -> None:
-        """Fetch the losses of the steps before this one; raises TrainingDiverged where one is not finite."""
-        losses = self.history.flush()
-        bad = first_bad(losses)
-        if bad is not None:
-            raise self.diverged(f"loss became {losses[bad]}", self.checked + bad)
-        if losses:
-            self.checked = step
-            self.job.progress(step, self.config.steps, losses[-1])
+    def extra(self, step: int, batch: Batch, gradients: list[Tensor]) -> dict[str, Tensor]:
+        """Return the costly records of a step, at its weights; `gradients` are those of its batch."""
+        found = {}
+        if "discrepancy" in self.config.record:
+            self.reseed(step)
+            whole = self.whole.gradient(step).values if self.whole.whole else flat(gradients)
+            self.reseed(step)
+            found["discrepancy"] = (whole - self.subset.gradient(step).values).square().sum()
+        if "sequence-gradient" in self.config.record:
+            self.reseed(step)
+            found["sequence_gradient_norm"] = largest_sequence_gradient(self.job, batch, self.accelerator)
+        return found
 
-    def diverged(self, what: str, step: int) -> TrainingDiverged:
-        """Return the error that says what happened at a step."""
-        last = max((good for good in self.snapshots if good < step), default=None)
-        kept = "no snapshot was taken before" if last is None else f"last good snapshot at step {last}"
-        return TrainingDiverged(f"{what} at step {step}; {kept}")
+    def reseed(self, step: int) -> None:
+        """Let the module draw again what it drew at this step."""
+        if self.random:
+            self.job.seed(step)
 
-    def snapshot(self, step: int) -> Snapshot:
-        """Return the model as it is now."""
-        self.check(step)
-        now = weights(self.job.module)
-        if not all(value.isfinite().all() for value in now.values()):
-            raise self.diverged("weights became NaN or infinite", step)
-        return Snapshot(
-            step=step,
-            tokens_seen=step * self.config.batch_size * self.job.length,
-            weights=now,
-            history=self.history.arrays(),
-        )
+    def observe(self, losses: list[float]) -> None:
+        """Hear the losses of the next steps."""
+        if self.config.schedule == "plateau":
+            for loss in losses:
+                self.plateau.observe(loss)
 
-    def state(self, step: int) -> dict[str, Tensor]:
-        """Return what is needed to continue from now."""
-        self.check(step)
-        return pack(self.job.module, self.optimizer, self.accelerator.scaler, self.history)
+    def pack(self) -> dict[str, Tensor]:
+        """Return the state of the optimizer, the scaler and the schedule."""
+        state = pack_optimizer(self.optimizer, self.accelerator.scaler)
+        return state | ({"plateau": self.plateau.state()} if self.config.schedule == "plateau" else {})
+
+    def unpack(self, state: Mapping[str, Tensor]) -> None:
+        """Take it back."""
+        unpack_optimizer(state, self.optimizer, self.accelerator.scaler)
+        if "plateau" in state:
+            self.plateau.load(state["plateau"])
 
 
 def make_optimizer(config: AccelerateConfig, parameters: list[Parameter]) -> Optimizer:
-    """Make torch's optimizer, fused; its learning rate is set at every step."""
+    """Make torch's optimizer, fused; its learning rate is set at every step, sgld's noise is added after it."""
     rate, decay = config.learning_rate, config.weight_decay
     if config.optimizer == "sgd":
-        return SGD(parameters, rate, momentum=config.momentum, weight_decay=decay, fused=True)
+        momentum, nesterov = config.momentum, config.nesterov
+        return SGD(parameters, rate, momentum=momentum, weight_decay=decay, nesterov=nesterov, fused=True)
+    if config.optimizer == "sgld":
+        return SGD(parameters, rate, weight_decay=decay, fused=True)
     kind = AdamW if config.optimizer == "adamw" else Adam
     return kind(parameters, rate, betas=(config.beta1, config.beta2), weight_decay=decay, fused=True)
 
 
-def draws(module: Module) -> bool:
-    """Tell whether a module draws random numbers when it trains: whether any part has a dropout rate above 0."""
-    rates = [getattr(part, name, None) for part in module.modules() for name in ("p", "dropout")]
-    return any(isinstance(rate, float) and rate > 0 for rate in rates)
+def _pieces(count: int, pieces: int) -> list[slice]:
+    """Cut a process's sequences into equal pieces; raises ConfigError where that cannot be."""
+    if count % pieces:
+        text = f"a process's {count} sequences cannot be cut into {pieces} equal pieces"
+        raise ConfigError([Problem("trainer.accumulate", text)])
+    size = count // pieces
+    return [slice(start, start + size) for start in range(0, count, size)]

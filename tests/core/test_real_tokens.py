@@ -240,6 +240,22 @@ def test_a_module_in_half_precision_has_an_exact_scale():
     assert got.tolist() == [[pytest.approx(expected, rel=1e-6)] * 3]
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (2,), (1, 3, 1), (1, 3, 2)])
+def test_a_learned_scale_may_be_shared(shape):
+    class Shared(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.log_scale = torch.nn.Parameter(torch.full(shape, 0.7))
+
+        def forward(self, inputs):
+            return torch.zeros(*inputs.shape[:2], 2), self.log_scale
+
+    facts = Facts(space=Real(3, 2), topics=Drawn(), noise=0.1)
+    scale = ModulePredictor(Shared(), facts, True).distribution(_batch(torch.zeros(1, 3, 3, dtype=DOUBLE))).scale
+    assert scale.shape == (1, 3, 2)
+    torch.testing.assert_close(scale, torch.full_like(scale, math.exp(0.7)), rtol=1e-6, atol=0)
+
+
 def test_spaces_say_which_channels_are_predicted():
     assert Real(4).scored == 4
     assert Real(4, 1) != Real(4)

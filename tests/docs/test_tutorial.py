@@ -53,6 +53,23 @@ def test_first_run_in_ten_minutes(tmp_path, monkeypatch):
     _two_coins_promises()
 
 
+def test_write_a_source(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"python": "my_source.py", "toml": "my_dice.toml"}
+    for block in BLOCK.finditer((ROOT / "docs/how-to/write-a-source.md").read_text()):
+        if block["kind"] == "console":
+            run, explained = _console(block["text"], tmp_path)
+        else:
+            Path(names[block["kind"]]).write_text(block["text"])
+    assert run.returncode == 0, run.stderr
+    assert "above the exact optimum" in run.stdout
+    assert explained.returncode == 0, explained.stderr
+    assert "mixture" in explained.stdout
+    data = iclkit.open_cube("runs/my_dice").load()
+    floors = data["floor"].sel(split="sequences").mean("position")
+    assert floors.sel(reference="oracle").item() < floors.sel(reference="mixture").item()
+
+
 def _quickstart_promises():
     last = iclkit.final(iclkit.open_cube("runs/quickstart").load()).isel(seed=0).sel(split="topics")
     assert last["excess"].mean("position") < 0.01

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from iclkit.api import Categorical
+from iclkit.api import Categorical, Real
 from iclkit_models.configs import TransformerConfig
-from iclkit_models.transformer import Attention, Transformer, alibi, rotate
+from iclkit_models.transformer import Attention, Transformer, alibi, mlp, rotate
 
 
 def make(**fields):
@@ -77,3 +77,47 @@ def test_problems_name_the_key_and_what_is_allowed():
     ]
     assert [key for key, _ in TransformerConfig(width=12, positions="rope").problems()] == ["positions"]
     assert not list(TransformerConfig().problems())
+    assert [key for key, _ in TransformerConfig(head_width=5, positions="rope").problems()] == ["positions"]
+    assert list(TransformerConfig(kv_heads=3).problems()) == [
+        ("kv_heads", "3 does not divide heads = 4; allowed: a divisor of heads")
+    ]
+    assert not list(TransformerConfig(heads=3, head_width=5, kv_heads=1).problems())
+
+
+def test_grouped_heads_are_heads_whose_keys_and_values_are_equal():
+    torch.manual_seed(0)
+    H, G, E, C = 4, 2, 4, 16
+    grouped = Attention(TransformerConfig(width=C, heads=H, kv_heads=G))
+    plain = Attention(TransformerConfig(width=C, heads=H))
+    q, k, v = grouped.queries_keys_values.weight.detach().split([H * E, G * E, G * E])
+    k, v = (part.view(G, E, C).repeat_interleave(H // G, 0).reshape(H * E, C) for part in (k, v))
+    state = grouped.state_dict() | {"queries_keys_values.weight": torch.cat((q, k, v))}
+    bias = grouped.queries_keys_values.bias.detach()
+    repeated = (part.view(G, E).repeat_interleave(H // G, 0).flatten() for part in bias[H * E :].split(G * E))
+    plain.load_state_dict(state | {"queries_keys_values.bias": torch.cat((bias[: H * E], *repeated))})
+    x = torch.randn(2, 6, C)
+    torch.testing.assert_close(grouped(x), plain(x))
+
+
+def test_the_gated_mlp_is_the_formula():
+    torch.manual_seed(0)
+    module = mlp(TransformerConfig(width=8, mlp=2, mlp_kind="gated", gelu="tanh", biases=False))
+    x, (gate, value) = torch.randn(3, 8), module[0].weight.chunk(2)
+    hidden = torch.nn.functional.gelu(x @ gate.T, approximate="tanh") * (x @ value.T)
+    torch.testing.assert_close(module(x), hidden @ module[2].weight.T)
+
+
+def test_post_norm_normalises_every_block_and_nothing_after():
+    module = make(norm_place="post")
+    x = torch.randn(2, 5, 64)
+    torch.testing.assert_close(module.blocks[0](x).mean(-1), torch.zeros(2, 5), atol=1e-6, rtol=0)
+    block = module.blocks[0]
+    middle = block.attention_norm(x + block.attention(x))
+    torch.testing.assert_close(block(x), block.mlp_norm(middle + block.mlp(middle)))
+    assert not list(module.norm.parameters())
+
+
+def test_without_biases_only_the_read_in_of_real_tokens_has_one():
+    torch.manual_seed(0)
+    module = Transformer(TransformerConfig(biases=False, mlp_kind="gated"), Real(2), 16)
+    assert [name for name, _ in module.named_parameters() if name.endswith("bias")] == ["read_in.bias"]

@@ -10,7 +10,7 @@ from scipy import stats
 
 from iclkit.api import Drawn, Key, Listed
 from iclkit.predictors import mixture_over
-from iclkit_sources import ginc_filters
+from iclkit_sources import ginc_recursion
 from iclkit_sources.filters import MachineMixture, MachineOracle
 from iclkit_sources.ginc_sampling import Alias, sample_states
 from iclkit_sources.machines import Machines
@@ -32,15 +32,15 @@ def dense(topics):
     shown = torch.nn.functional.one_hot(topics.memory.flatten(), topics.symbols).double().T  # (V, S)
     stacks = []
     for k in range(len(topics)):
-        entity = topics.entity if topics.entity.ndim == 2 else topics.entity[k]
-        stacks.append(shown[:, :, None] * torch.kron(entity, topics.property[k])[None])
+        entity = topics.entity_moves if topics.entity_moves.ndim == 2 else topics.entity_moves[k]
+        stacks.append(shown[:, :, None] * torch.kron(entity, topics.property_moves[k])[None])
     return Machines(transitions=torch.stack(stacks), start=topics.start, numbers=topics.numbers)
 
 
 def word_probability(topics, k, word):
     """Return Pr(word | topic k) as a sum over all paths of entities and properties."""
-    entity = (topics.entity if topics.entity.ndim == 2 else topics.entity[k]).tolist()
-    moves, start, memory = topics.property[k].tolist(), topics.start[k].tolist(), topics.memory.tolist()
+    entity = (topics.entity_moves if topics.entity_moves.ndim == 2 else topics.entity_moves[k]).tolist()
+    moves, start, memory = topics.property_moves[k].tolist(), topics.start[k].tolist(), topics.memory.tolist()
     size, total = topics.properties, 0.0 if word else 1.0
     states = [(e, p) for e in range(topics.entities) for p in range(size)]
     for path in itertools.product(states, repeat=len(word)) if word else ():
@@ -109,37 +109,39 @@ def test_topics_are_made_by_address(kit, fields):
     source = kit.make("ginc", **fields)
     topics = kit.topics_of(source, range(1, 9))
     assert len(topics) == 8
-    for rows in (topics.start, topics.property, topics.entity):
+    for rows in (topics.start, topics.property_moves, topics.entity_moves):
         assert rows.min() >= 0
         np.testing.assert_allclose(rows.sum(-1), 1, atol=1e-12)
     assert (topics.memory[:, 0] == 0).all()
     assert topics.memory[:, 1:].min() >= 1
     assert topics.memory.max() < topics.symbols
     few = kit.topics_of(source, [5, 2])
-    for name in ("start", "property", "prompt_property"):
+    for name in ("start", "property_moves", "prompt_property_moves"):
         assert torch.equal(getattr(few, name), getattr(topics, name)[[4, 1]])
-    assert torch.equal(few.entity, topics.entity if topics.entity.ndim == 2 else topics.entity[[4, 1]])
-    assert not torch.equal(topics.property[0], topics.property[1])
+    assert torch.equal(
+        few.entity_moves, topics.entity_moves if topics.entity_moves.ndim == 2 else topics.entity_moves[[4, 1]]
+    )
+    assert not torch.equal(topics.property_moves[0], topics.property_moves[1])
 
 
 def test_topics_are_mixtures_of_permutations(kit):
     topics = kit.topics_of(kit.make("ginc"), range(1, 401))
-    np.testing.assert_allclose(topics.property.sum(1), 1, atol=1e-12)  # columns too: doubly stochastic
-    share = float((topics.property == 0).double().mean())
+    np.testing.assert_allclose(topics.property_moves.sum(1), 1, atol=1e-12)  # columns too: doubly stochastic
+    share = float((topics.property_moves == 0).double().mean())
     assert share == pytest.approx(0.9**10, abs=0.01)  # no permutation of ten goes there
     assert topics.start.min() > 0.0094
     assert topics.start.max() < 0.0106
-    assert topics.entity.ndim == 2
-    assert topics.entity.diagonal().min() >= 0.9
-    assert (kit.topics_of(kit.make("ginc", identity=0.0), [1]).entity - topics.entity).abs().max() > 0.5
-    weights = topics.property.flatten(1).sort(descending=True).values
-    flat = kit.topics_of(kit.make("ginc", transition_temperature=1e6), [1]).property * 10
+    assert topics.entity_moves.ndim == 2
+    assert topics.entity_moves.diagonal().min() >= 0.9
+    assert (kit.topics_of(kit.make("ginc", identity=0.0), [1]).entity_moves - topics.entity_moves).abs().max() > 0.5
+    weights = topics.property_moves.flatten(1).sort(descending=True).values
+    flat = kit.topics_of(kit.make("ginc", transition_temperature=1e6), [1]).property_moves * 10
     np.testing.assert_allclose(flat, flat.round(), atol=1e-4)
     assert weights.shape == (400, 100)
     other = kit.topics_of(kit.make("ginc", world_seed=1), range(1, 401))
-    assert torch.equal(other.property, topics.property)
+    assert torch.equal(other.property_moves, topics.property_moves)
     assert not torch.equal(other.memory, topics.memory)
-    assert not torch.equal(other.entity, topics.entity)
+    assert not torch.equal(other.entity_moves, topics.entity_moves)
 
 
 def test_alias_tables_hold_the_rows():
@@ -178,8 +180,8 @@ def test_states_follow_both_factors(kit):
     states = sample_states(topics, torch.full((4000,), 1), None, 70, key)
     before, after = states[:-1].long().flatten(), states[1:].long().flatten()
     for law, one, two in (
-        (topics.entity, before // 10, after // 10),
-        (topics.property[1], before % 10, after % 10),
+        (topics.entity_moves, before // 10, after // 10),
+        (topics.property_moves[1], before % 10, after % 10),
     ):
         found = torch.bincount(one * 10 + two, minlength=100).view(10, 10).numpy()
         expected = law.numpy() * found.sum(1, keepdims=True)
@@ -216,7 +218,8 @@ def test_blocks_of_sequences_change_nothing(kit, monkeypatch, rows):
 @pytest.mark.parametrize("fields", [{}, {"topic_entities": True}, {"symbols": 5, "permutations": 1}])
 @pytest.mark.parametrize("cells", [1, 1 << 20])
 def test_references_are_sums_over_all_paths(kit, monkeypatch, fields, cells):
-    monkeypatch.setattr(ginc_filters, "_CELLS", cells)
+    monkeypatch.setattr(ginc_recursion, "_CELLS", cells)
+    monkeypatch.setattr(ginc_recursion, "_PIECE", cells)
     source, topics = mini(kit, **fields)
     weights = torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64)
     words = list(itertools.product(range(topics.symbols), repeat=3))
@@ -310,7 +313,7 @@ def test_beliefs_are_bayes_rule(kit):
     batch = kit.draw(source, topics, [0, 2], 5)
     beliefs = source.beliefs(batch)
     for row, k in enumerate((0, 2)):
-        chain = torch.kron(topics.entity, topics.property[k])
+        chain = torch.kron(topics.entity_moves, topics.property_moves[k])
         belief = topics.start[k]
         for step, token in enumerate(batch.tokens[row].tolist()):
             belief = (belief if step == 0 else belief @ chain) * (topics.memory.flatten() == token)
@@ -339,8 +342,8 @@ def test_random_data_is_uniform(kit):
 def test_random_transitions_leave_prompts_alone(kit):
     plain, random = (kit.make("ginc", random_transitions=flag) for flag in (False, True))
     one, two = (kit.topics_of(source, [1, 2]) for source in (plain, random))
-    assert two.property.min() > 0
-    assert two.entity.shape == (2, 10, 10)
+    assert two.property_moves.min() > 0
+    assert two.entity_moves.shape == (2, 10, 10)
     prompts = [source.prompts(topics, 3, 5, 30, Key.root(1)) for source, topics in ((plain, one), (random, two))]
     assert torch.equal(prompts[0].tokens, prompts[1].tokens)
     assert torch.equal(prompts[0].label, prompts[1].label)

@@ -33,13 +33,13 @@ def test_published_symbols(symbols, distinct):
 
 def test_published_matrices():
     topics = published_topics(Ginc(published=True))
-    shares = (topics.property == 0).double().mean((1, 2)) * 100
+    shares = (topics.property_moves == 0).double().mean((1, 2)) * 100
     assert shares.min() >= 32 - 1e-9
     assert shares.max() <= 38 + 1e-9
     assert topics.start.min() > 0.0094
     assert topics.start.max() < 0.0106
-    np.testing.assert_allclose(topics.property.sum(1), 1, atol=1e-12)
-    np.testing.assert_allclose(topics.entity.sum(1), 1, atol=1e-12)
+    np.testing.assert_allclose(topics.property_moves.sum(1), 1, atol=1e-12)
+    np.testing.assert_allclose(topics.entity_moves.sum(1), 1, atol=1e-12)
 
 
 def test_published_validation_documents():
@@ -73,10 +73,10 @@ def test_published_stream_is_hmmlearns(topic_entities):
     shown = np.eye(50)[topics.memory.numpy().ravel()]
     for document in documents:
         topic = stream.choice(5)
-        entity = topics.entity[topic] if topic_entities else topics.entity
+        entity = topics.entity_moves[topic] if topic_entities else topics.entity_moves
         peer = CategoricalHMM(n_components=100, n_features=50, init_params="", params="")
         peer.startprob_, peer.emissionprob_ = topics.start[topic].numpy(), shown
-        peer.transmat_ = np.kron(entity.numpy(), topics.property[topic].numpy())
+        peer.transmat_ = np.kron(entity.numpy(), topics.property_moves[topic].numpy())
         tokens, states = peer.sample(400, random_state=stream)
         assert document.topic == topic + 1
         np.testing.assert_array_equal(document.states, states)
@@ -137,8 +137,8 @@ def test_labels_are_the_topics_own_guess(kit, examples, fields):
     shown = topics.memory.flatten()
     for row in range(60):
         k = int(prompts.topic[row])
-        entity = topics.entity if topics.entity.ndim == 2 else topics.entity[k]
-        chain = torch.kron(entity, topics.property[k])
+        entity = topics.entity_moves if topics.entity_moves.ndim == 2 else topics.entity_moves[k]
+        chain = torch.kron(entity, topics.property_moves[k])
         at_start = torch.arange(len(shown)) % topics.properties == prompts.start[row]
         start = torch.ones(len(shown)) if examples == "out-of-distribution" else at_start
         belief = start.double() / start.sum()
@@ -164,10 +164,10 @@ def test_lowest_index_wins_ties(kit):
         memory=memory,
         symbols=5,
         start=topics.start,
-        property=torch.eye(2, dtype=torch.float64)[None],
-        entity=torch.full((6, 6), 1 / 6, dtype=torch.float64),
-        prompt_property=torch.full((1, 2, 2), 0.5, dtype=torch.float64),
-        prompt_entity=torch.eye(6, dtype=torch.float64),
+        property_moves=torch.eye(2, dtype=torch.float64)[None],
+        entity_moves=torch.full((6, 6), 1 / 6, dtype=torch.float64),
+        prompt_property_moves=torch.full((1, 2, 2), 0.5, dtype=torch.float64),
+        prompt_entity_moves=torch.eye(6, dtype=torch.float64),
         numbers=topics.numbers,
     )
     prompts = source.prompts(topics, 0, 2, 200, Key.root(0))

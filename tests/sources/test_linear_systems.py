@@ -102,11 +102,24 @@ def test_mixture_in_small_blocks_is_the_same(kit, fields, monkeypatch):
     batch = kit.draw(source, topics, [0, 3, 6, 2], 9)
     whole = source.mixture(topics, weights)
     log_prob, mean, posterior = whole.log_prob(batch), whole.mean(batch), whole.posterior(batch)
-    monkeypatch.setattr("iclkit_sources.system_predictors._CELLS", 3 * batch.tokens.numel() // (1 if fields.get("observed") else 3))
+    cells = 3 * (batch.tokens if fields.get("observed") else batch.tokens[..., 0]).numel()  # three systems
+    monkeypatch.setattr("iclkit_sources.system_predictors._CELLS", cells)
     monkeypatch.setattr(kalman, "_CELLS", 2 * 9 * 3 * 2)
     torch.testing.assert_close(whole.log_prob(batch), log_prob, **EQUAL)
     torch.testing.assert_close(whole.mean(batch), mean, **EQUAL)
     torch.testing.assert_close(whole.posterior(batch), posterior, **EQUAL)
+
+
+@pytest.mark.parametrize("fields", [KINDS[0], KINDS[2]], ids=str)
+def test_systems_of_no_weight_are_not_there(kit, fields, monkeypatch):
+    source = kit.make("lds", **fields)
+    topics, weights = kit.topics_of(source, range(1, 8)), torch.tensor([0, 0, 0, 2, 0, 1, 0], dtype=torch.float64)
+    batch = kit.draw(source, topics, [3, 0], 9)
+    monkeypatch.setattr("iclkit_sources.system_predictors._CELLS", 1)
+    found, expected = source.mixture(topics, weights), source.mixture(topics[torch.tensor([3, 5])], weights[[3, 5]])
+    torch.testing.assert_close(found.log_prob(batch), expected.log_prob(batch), **EQUAL)
+    torch.testing.assert_close(found.mean(batch), expected.mean(batch), **EQUAL)
+    torch.testing.assert_close(found.posterior(batch)[:, [3, 5]], expected.posterior(batch), **EQUAL)
 
 
 def test_population_is_the_posterior_by_the_dense_formula(kit):

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from iclkit.api import Batch, ConfigError, TrainingDiverged
-from iclkit_trainers import accelerate_trainer
+from iclkit_trainers import loop
 from iclkit_trainers.accelerate_trainer import AccelerateTrainer
 from iclkit_trainers.accelerator import rows
 from iclkit_trainers.configs import AccelerateConfig
@@ -152,8 +152,11 @@ def test_history_is_what_a_bare_loop_sees():
     assert {name: (array.dtype.name, array.shape[1:]) for name, array in history.items()} == {
         "step": ("int64", ()),
         "loss": ("float32", (LENGTH,)),
-        "gradient_norm": ("float32", ()),
         "learning_rate": ("float64", ()),
+        "gradient_norm": ("float32", ()),
+        "clipped_gradient_norm": ("float32", ()),
+        "parameter_norm": ("float32", ()),
+        "update_norm": ("float32", ()),
     }
     assert history["step"].tolist() == [*range(16), *range(16, 32, 2), *range(32, 60, 4)]
 
@@ -167,13 +170,18 @@ def test_history_is_what_a_bare_loop_sees():
         optimizer.zero_grad()
         (losses.sum() / (8 * (LENGTH - 1))).backward()
         norm = torch.nn.utils.clip_grad_norm_(bare.module.parameters(), 0.05)
+        before = torch.cat([p.detach().flatten() for p in bare.module.parameters()])
         optimizer.step()
+        after = torch.cat([p.detach().flatten() for p in bare.module.parameters()])
         if step in history["step"]:
             row = history["step"].tolist().index(step)
             expected = losses.detach().mean(0).numpy()
             expected[2] = np.nan
             np.testing.assert_allclose(history["loss"][row], expected, rtol=1e-6)
             np.testing.assert_allclose(history["gradient_norm"][row], norm, rtol=1e-5)
+            np.testing.assert_allclose(history["clipped_gradient_norm"][row], min(norm, 0.05), rtol=1e-4)
+            np.testing.assert_allclose(history["parameter_norm"][row], before.norm(), rtol=1e-5)
+            np.testing.assert_allclose(history["update_norm"][row], (after - before).norm(), rtol=1e-4)
             assert history["learning_rate"][row] == pytest.approx(rate)
     for name, value in bare.module.state_dict().items():
         torch.testing.assert_close(job.module.state_dict()[name], value)
@@ -221,7 +229,7 @@ def test_a_training_cut_off_at_any_step_continues_bit_for_bit(fields, monkeypatc
         job.data.batch = dying
         # time passes once when the training begins, then once per step; it is late at one step
         ticks = {"monotonic": lambda clock=clock, save=save, last=last: 100.0 * (next(clock) > save - last)}
-        monkeypatch.setattr(accelerate_trainer, "time", type("Clock", (), ticks))
+        monkeypatch.setattr(loop, "time", type("Clock", (), ticks))
         training = AccelerateTrainer(
             AccelerateConfig(**{"steps": 60, "batch_size": 8, "learning_rate": 0.02, "snapshots": 5} | fields)
         ).fit(job)
@@ -317,6 +325,6 @@ def test_rows_split_the_batch_or_refuse():
 
 
 def test_spec_builds_the_trainer():
-    (spec,) = iclkit_trainers()
+    spec, _ = iclkit_trainers()
     assert spec.default
     assert isinstance(spec.load()(spec.config()), AccelerateTrainer)
