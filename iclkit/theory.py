@@ -45,8 +45,8 @@ class Curve:
 def explain(config: Config, tolerance: float = 1e-3) -> xr.Dataset:
     """Return what theory predicts for a config's source and data, up to position `config.evaluation_length`.
 
-    Nats throughout, at the positions that are scored. The variables, each with the attributes `method` and `error` (a bound, or a standard error for
-    monte-carlo; by position where the variable is):
+    Nats throughout, at the positions that are scored. The variables, each with the attributes `method` and `error`
+    (a bound, or a standard error for monte-carlo; by position where the variable is):
 
     floor(reference, position) : least expected loss of each reference on its own law.
     myopic_entropy(position) : h_l, the floor of the best reference that is not told the topic.

@@ -61,7 +61,7 @@ _PRIOR_EXAMPLE = """\
 # data = { topics = 2 }
 # model = { width = 32 }
 # trainer = { steps = 100 }
-# grow = "net2net"             # how weights are carried over where shapes differ"""
+# grow = "copy-pad"            # how weights are carried over where shapes differ"""
 
 _SWEEP_EXAMPLE = """\
 # Each entry is a dimension of the cube; every combination is a cell.

@@ -68,7 +68,7 @@ CONTEXT = Key(
 )
 WORKERS = Key(name="workers", type=int, doc="worker processes; 0: one per core", default=0, limits={"at_least": 0})
 NAME = Key(name="name", type=str | None, doc="what its results are called", fallback="its kind")
-GROW = Key(name="grow", type=str | None, doc="how weights are carried over where shapes differ, such as net2net")
+GROW = Key(name="grow", type=str | None, doc="how weights are carried over where shapes differ, such as identity-block")
 
 
 def keys(spec: Any) -> list[dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""The built-in sources: coins, hidden Markov models, mixtures of sources."""
+"""The built-in sources, a folder for each family, each with its exact theory."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from iclkit_sources.zoo import Matrices
+from iclkit_sources.machines.zoo import Matrices
 
 TOLERANCE = 1e-9
 Problem = tuple[str, str]

@@ -15,8 +15,8 @@ import torch
 from hmmlearn.hmm import CategoricalHMM
 
 from iclkit.api import Batch, Key
-from iclkit_sources.ginc import GincSource
-from iclkit_sources.ginc_config import Ginc
+from iclkit_sources.ginc.config import Ginc
+from iclkit_sources.ginc.source import GincSource
 
 TOPICS = 5
 

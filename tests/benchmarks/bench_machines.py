@@ -1,8 +1,8 @@
 """Mess3 against jax: python tests/benchmarks/bench_machines.py (jax is optional).
 
 Sampling against a jitted `lax.scan` that draws from the belief state; the exact predictive of a mixture of 200 mess3
-with its posterior, in float64; the cost of one component in mixtures of 64 to 4096. One thread, CPU time, medians; sides
-take turns. `taskset -c 0` keeps jax on one core. Run it by hand on a machine that does nothing else.
+with its posterior, in float64; the cost of one component in mixtures of 64 to 4096. One thread, CPU time, medians;
+sides take turns. `taskset -c 0` keeps jax on one core. Run it by hand on a machine that does nothing else.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import torch
 
 from iclkit import source
 from iclkit.api import Batch, Key
-from iclkit_sources.machines import concatenate
+from iclkit_sources.machines.stack import concatenate
 
 
 def seconds(work):

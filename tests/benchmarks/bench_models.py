@@ -5,7 +5,8 @@
 Like for like: same sizes, tied weights, activation, optimiser, inputs and loss, no dropout. The sides take turns of a
 few steps on one thread; a ratio is that of the medians of CPU time per step. "defaults" is GPT2LMHeadModel as it
 comes: dropout 0.1, its own GELU, its own loss, keys and values cached. `--trainer` adds transformers' Trainer with its
-defaults against our trainer's loop in plain PyTorch. Run it by hand on a machine that does nothing else.
+defaults. With the same GELU kernel nine tenths of a step are the same matrix products, attention and GELU of torch on
+both sides, so that the ratio is about 1. Run it by hand on a machine that does nothing else.
 """
 
 import argparse

@@ -107,7 +107,7 @@ def main():
         ratios = [o / b for o, b in zip(times["iclkit"], times["bare"], strict=True)]
         medians = {name: statistics.median(values) for name, values in times.items()}
         speed = options.batch * options.length / medians["iclkit"] / 1000
-        print(  # noqa: T201
+        print(
             f"2 layers, width {width}, T {options.length}, batch {options.batch}: "
             f"bare {1000 * medians['bare']:.2f} ms, iclkit {1000 * medians['iclkit']:.2f} ms per step, "
             f"ratio {medians['iclkit'] / medians['bare']:.3f} (median of rounds {statistics.median(ratios):.3f}), "

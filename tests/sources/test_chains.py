@@ -9,7 +9,7 @@ import torch
 from scipy import special, stats
 
 from iclkit.predictors import mixture_over
-from iclkit_sources import chain_floors
+from iclkit_sources.chains import floors as chain_floors
 
 
 def words_of(size, length):
@@ -36,7 +36,7 @@ CHAINS = [(2, 1), (2, 3), (3, 1), (3, 2)]
 @pytest.mark.parametrize(("size", "order"), CHAINS)
 @pytest.mark.parametrize("cells", [1, 40, 1 << 20])
 def test_oracle_and_mixture_are_bayes_rule(kit, monkeypatch, size, order, cells):
-    monkeypatch.setattr("iclkit_sources.chain_predictors._CELLS", cells)
+    monkeypatch.setattr("iclkit_sources.chains.predictors._CELLS", cells)
     source = kit.make("markov", vocabulary=size, order=order, concentration=0.6)
     topics = kit.topics_of(source, range(1, 5))
     weights = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from iclkit.api import Key
 from iclkit.predictors import mixture_over
-from iclkit_sources.coins import draw_beta
+from iclkit_sources.coins.source import draw_beta
 
 WORDS = list(itertools.product(range(2), repeat=6))
 

@@ -9,9 +9,9 @@ import torch
 from hmmlearn.hmm import CategoricalHMM
 
 from iclkit.predictors import mixture_over
-from iclkit_sources.filters import MachineMixture, MachineOracle
-from iclkit_sources.hidden_markov import MachineSource
-from iclkit_sources.machines import Machines
+from iclkit_sources.machines.filters import MachineMixture, MachineOracle
+from iclkit_sources.machines.listed import MachineSource
+from iclkit_sources.machines.stack import Machines
 
 
 def random_machines(seed, count, tokens, states, sharpness=1.0):
@@ -53,7 +53,7 @@ def brute_force(machines, weights, word):
 
 @pytest.mark.parametrize("few", [6, 0], ids=["few states", "many states"])
 def test_mixture_is_the_sum_over_all_paths(kit, monkeypatch, few):
-    monkeypatch.setattr("iclkit_sources.filters._FEW_STATES", few)
+    monkeypatch.setattr("iclkit_sources.machines.filters._FEW_STATES", few)
     machines = random_machines(3, 3, 3, 2)
     weights = torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64)
     words = list(itertools.product(range(3), repeat=4))
@@ -70,7 +70,7 @@ def test_mixture_is_the_sum_over_all_paths(kit, monkeypatch, few):
 
 @pytest.mark.parametrize("rows", [1, 1 << 22])
 def test_oracle_is_the_sum_over_all_paths(kit, monkeypatch, rows):
-    monkeypatch.setattr("iclkit_sources.filters._ORACLE_CELLS", rows)
+    monkeypatch.setattr("iclkit_sources.machines.filters._ORACLE_CELLS", rows)
     machines = random_machines(4, 2, 3, 3)
     words = list(itertools.product(range(3), repeat=3))
     topic = [row % 2 for row in range(len(words))]
@@ -156,7 +156,7 @@ def one_state(*rows):
 
 @pytest.mark.parametrize("few", [6, 0], ids=["few states", "many states"])
 def test_impossible_tokens_disturb_nothing_else(kit, monkeypatch, few):
-    monkeypatch.setattr("iclkit_sources.filters._FEW_STATES", few)
+    monkeypatch.setattr("iclkit_sources.machines.filters._FEW_STATES", few)
     machines = one_state([0.5, 0.5, 0.0], [0.2, 0.4, 0.4])
     weights = torch.tensor([3.0, 1.0], dtype=torch.float64)
     batch = kit.batch_of([[0, 2, 1, 1], [0, 1, 0, 1]], machines, [0, 0])

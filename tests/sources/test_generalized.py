@@ -9,7 +9,7 @@ import torch
 from scipy import linalg
 
 from iclkit.predictors import mixture_over
-from iclkit_sources.generalized import GeneralizedOracle
+from iclkit_sources.machines.generalized import GeneralizedOracle
 
 KINDS = [
     ("fanizza", {}),

@@ -10,10 +10,10 @@ from scipy import stats
 
 from iclkit.api import Drawn, Key, Listed
 from iclkit.predictors import mixture_over
-from iclkit_sources import ginc_recursion
-from iclkit_sources.filters import MachineMixture, MachineOracle
-from iclkit_sources.ginc_sampling import Alias, sample_states
-from iclkit_sources.machines import Machines
+from iclkit_sources.ginc import recursion as ginc_recursion
+from iclkit_sources.ginc.sampling import Alias, sample_states
+from iclkit_sources.machines.filters import MachineMixture, MachineOracle
+from iclkit_sources.machines.stack import Machines
 
 MINI = {"entities": 2, "properties": 3, "symbols": 3, "permutations": 2}
 VARIANTS = {
@@ -211,7 +211,7 @@ def test_sampling_depends_on_the_address_alone(kit, fields):
 def test_blocks_of_sequences_change_nothing(kit, monkeypatch, rows):
     source, topics = mini(kit)
     whole = kit.draw(source, topics, [0, 1, 2, 0, 1], 80).tokens
-    monkeypatch.setattr("iclkit_sources.ginc_sampling._ROWS", rows)
+    monkeypatch.setattr("iclkit_sources.ginc.sampling._ROWS", rows)
     assert torch.equal(kit.draw(source, topics, [0, 1, 2, 0, 1], 80).tokens, whole)
 
 

@@ -9,9 +9,9 @@ from hmmlearn.hmm import CategoricalHMM
 from scipy import stats
 
 from iclkit.api import Key
-from iclkit_sources.ginc_config import Ginc
-from iclkit_sources.ginc_prompts import prompt_length
-from iclkit_sources.ginc_published import published_documents, published_topics, published_validation
+from iclkit_sources.ginc.config import Ginc
+from iclkit_sources.ginc.prompts import prompt_length
+from iclkit_sources.ginc.published import published_documents, published_topics, published_validation
 
 EXAMPLES = ("in-distribution", "out-of-distribution")
 IMPOSSIBLE = {  # 4.2: percent of out-of-distribution test inputs of zero likelihood under their own topic

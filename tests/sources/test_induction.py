@@ -86,7 +86,7 @@ def test_one_length_is_known_from_the_start(kit):
 
 
 def test_a_budget_leaves_nan_and_what_is_known_beyond(kit, monkeypatch):
-    monkeypatch.setattr("iclkit_sources.periods.WORK", 20_000)
+    monkeypatch.setattr("iclkit_sources.induction.periods.WORK", 20_000)
     floor = kit.make("induction").optimum("mixture", None, None, 50).values
     assert np.isfinite(floor[:8]).all()
     assert np.isnan(floor[20:48]).all()

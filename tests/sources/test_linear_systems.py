@@ -9,7 +9,7 @@ import scipy.stats
 import torch
 
 from iclkit.api import Key, mixture_over
-from iclkit_sources import kalman
+from iclkit_sources.linear import kalman
 
 EQUAL = {"rtol": 0, "atol": 1e-10}
 KINDS = [
@@ -103,7 +103,7 @@ def test_mixture_in_small_blocks_is_the_same(kit, fields, monkeypatch):
     whole = source.mixture(topics, weights)
     log_prob, mean, posterior = whole.log_prob(batch), whole.mean(batch), whole.posterior(batch)
     cells = 3 * (batch.tokens if fields.get("observed") else batch.tokens[..., 0]).numel()  # three systems
-    monkeypatch.setattr("iclkit_sources.system_predictors._CELLS", cells)
+    monkeypatch.setattr("iclkit_sources.linear.predictors._CELLS", cells)
     monkeypatch.setattr(kalman, "_CELLS", 2 * 9 * 3 * 2)
     torch.testing.assert_close(whole.log_prob(batch), log_prob, **EQUAL)
     torch.testing.assert_close(whole.mean(batch), mean, **EQUAL)
@@ -115,7 +115,7 @@ def test_systems_of_no_weight_are_not_there(kit, fields, monkeypatch):
     source = kit.make("lds", **fields)
     topics, weights = kit.topics_of(source, range(1, 8)), torch.tensor([0, 0, 0, 2, 0, 1, 0], dtype=torch.float64)
     batch = kit.draw(source, topics, [3, 0], 9)
-    monkeypatch.setattr("iclkit_sources.system_predictors._CELLS", 1)
+    monkeypatch.setattr("iclkit_sources.linear.predictors._CELLS", 1)
     found, expected = source.mixture(topics, weights), source.mixture(topics[torch.tensor([3, 5])], weights[[3, 5]])
     torch.testing.assert_close(found.log_prob(batch), expected.log_prob(batch), **EQUAL)
     torch.testing.assert_close(found.mean(batch), expected.mean(batch), **EQUAL)

@@ -9,8 +9,8 @@ import torch
 
 from iclkit.api import Batch, Key
 from iclkit.predictors import mixture_over
-from iclkit_sources.component_mixture import ComponentMixture
-from iclkit_sources.hidden_markov import MachineSource
+from iclkit_sources.machines.listed import MachineSource
+from iclkit_sources.mixtures.components import ComponentMixture
 
 
 def three(kit):
@@ -141,7 +141,7 @@ class Foreign:
     """A source of somebody else's: the alternating tokens 0 1 0 1, unscored at position 1; oracle only."""
 
     def topics(self, numbers, key):
-        from iclkit_sources.coins import CoinTopics
+        from iclkit_sources.coins.source import CoinTopics
 
         return CoinTopics(bias=torch.zeros(len(numbers), dtype=torch.float64), numbers=numbers)
 

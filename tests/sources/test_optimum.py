@@ -165,7 +165,7 @@ def test_floors_are_differences_of_block_entropies(kit):
 
 
 def test_coins_by_enumeration_and_by_counting_agree(kit):
-    from iclkit_sources.enumeration import mixture_floor
+    from iclkit_sources.machines.enumeration import mixture_floor
 
     source, _, weights = kit.listed("coins", biases=(0.0, 0.2, 0.7, 1.0), weights=(1.0, 2.0, 3.0, 4.0))
     machines, _ = source.compiled()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from iclkit_sources.entropy_rate import entropy_rate
-from iclkit_sources.enumeration import mixture_floor
-from iclkit_sources.mixed_states import present
+from iclkit_sources.machines.entropy_rate import entropy_rate
+from iclkit_sources.machines.enumeration import mixture_floor
+from iclkit_sources.machines.mixed_states import present
 
 LN2 = math.log(2)
 FIVE_THREE = ("golden-mean", {"ones": 5, "zeros": 3})

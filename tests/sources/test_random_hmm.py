@@ -9,7 +9,7 @@ from scipy import stats
 from iclkit.api import Key
 from iclkit.predictors import mixture_over
 from iclkit_sources.dirichlet import draw_log_dirichlet
-from iclkit_sources.stationary import stationary
+from iclkit_sources.machines.stationary import stationary
 
 
 def rows_of(topics):

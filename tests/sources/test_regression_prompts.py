@@ -116,7 +116,7 @@ def test_blocks_of_tasks_change_nothing(kit, source, monkeypatch):
     batch = kit.draw(source, topics, [0, 3, 6, 2], 9)
     whole = source.mixture(topics, weights)
     log_prob, mean = whole.log_prob(batch), whole.mean(batch)
-    monkeypatch.setattr("iclkit_sources.regression_prompts._CELLS", 3 * 16)
+    monkeypatch.setattr("iclkit_sources.linear.prompts._CELLS", 3 * 16)
     torch.testing.assert_close(whole.log_prob(batch), log_prob, rtol=0, atol=1e-11)
     torch.testing.assert_close(whole.mean(batch), mean, rtol=0, atol=1e-11)
 

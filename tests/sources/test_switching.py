@@ -9,9 +9,9 @@ from scipy import stats
 
 from iclkit.api import ConfigError, Key
 from iclkit.predictors import mixture_over
-from iclkit_sources.change_points import ChangePoints
-from iclkit_sources.hidden_markov import MachineSource
-from iclkit_sources.machines import Machines
+from iclkit_sources.machines.listed import MachineSource
+from iclkit_sources.machines.stack import Machines
+from iclkit_sources.switching.change_points import ChangePoints
 
 RATE = 0.3
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from iclkit_sources import corpus
+from iclkit_sources.text import corpus
 
 CORPUS = Path(__file__).parents[1] / "data" / "text"
 

@@ -12,11 +12,11 @@ from iclkit import data, engine
 from iclkit.api import ConfigError
 from iclkit.cube import final, open_cube
 from iclkit.predictors import mixture_over
-from iclkit_sources.coins import CoinSource
-from iclkit_sources.compilable import is_machine
-from iclkit_sources.hidden_markov import MachineSource
-from iclkit_sources.unmarked import Unmarked
-from iclkit_sources.violated import Violated
+from iclkit_sources.coins.source import CoinSource
+from iclkit_sources.machines.compilable import is_machine
+from iclkit_sources.machines.listed import MachineSource
+from iclkit_sources.violations.unmarked import Unmarked
+from iclkit_sources.violations.wrapped import Violated
 
 LENGTH = 4
 

@@ -1,0 +1,1 @@
+"""Biased coins, given or drawn from a Beta prior."""

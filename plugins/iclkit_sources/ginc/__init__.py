@@ -1,0 +1,1 @@
+"""The GINC generator: drawn and published topics, exact filters, prompts."""

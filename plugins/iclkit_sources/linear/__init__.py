@@ -1,0 +1,1 @@
+"""Real vectors: linear dynamical systems and prompts of linear regression."""

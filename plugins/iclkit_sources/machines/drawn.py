@@ -1,0 +1,71 @@
+"""Random hidden Markov models: a drawn family, every topic a function of its address."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from iclkit.api import Exact, Key
+from iclkit_sources.dirichlet import draw_log_dirichlet
+from iclkit_sources.machines.entropy_rate import entropy_rate
+from iclkit_sources.machines.enumeration import mixture_floor, oracle_floor
+from iclkit_sources.machines.filters import MachineMixture, MachineOracle
+from iclkit_sources.machines.random_config import RandomHmm
+from iclkit_sources.machines.sampling import sample_machines
+from iclkit_sources.machines.stack import Machines
+from iclkit_sources.machines.stationary import stationary
+
+Reference = Literal["oracle", "mixture", "population"]
+
+
+class RandomHmmSource:
+    """Hidden Markov models with Dirichlet rows."""
+
+    def __init__(self, config: RandomHmm):
+        self._config = config
+
+    def topics(self, numbers: Tensor, key: Key) -> Machines:
+        """Draw the machines of these numbers, int64 (K,); `key` has one state per topic."""
+        config = self._config
+        moves = _rows(config.states, config.states, config.transitions, key.fold("transitions"))  # (K, S, S)
+        shown = _rows(config.states, config.vocabulary, config.emissions, key.fold("emissions"))  # (K, S, V)
+        return Machines(
+            transitions=shown.transpose(1, 2)[..., None] * moves[:, None], start=stationary(moves), numbers=numbers
+        )
+
+    def sample(self, topics: Machines, topic: Tensor, number: Tensor, length: int, key: Key) -> tuple[Tensor, None]:
+        """Sample one sequence per entry of `topic`, int64 tokens (B, length), all scored."""
+        return sample_machines(topics, topic, length, key), None
+
+    def oracle(self) -> MachineOracle:
+        """Return the predictor that knows each sequence's machine."""
+        return MachineOracle()
+
+    def mixture(self, topics: Machines, weights: Tensor) -> MachineMixture:
+        """Return the predictor that knows these machines and their weights, float64 (K,)."""
+        return MachineMixture(topics, weights)
+
+    def population(self) -> None:
+        """Return None: there is no closed form."""
+
+    def optimum(
+        self, reference: Reference, topics: Machines | None, weights: Tensor | None, length: int
+    ) -> Exact | None:
+        """Return the exact floor of a reference over given topics, nats; None over the whole family."""
+        if topics is None or weights is None:
+            return None
+        floor = oracle_floor if reference == "oracle" else mixture_floor
+        return floor(topics.to(torch.device("cpu")), (weights / weights.sum()).cpu(), length)
+
+    def entropy_rate(self, topics: Machines | None, weights: Tensor | None) -> Exact | None:
+        """Return the weighted mean entropy rate of given topics, nats, shape (1,); None over the whole family."""
+        return None if topics is None or weights is None else entropy_rate(topics, weights)
+
+
+def build(config: RandomHmm) -> RandomHmmSource:
+    """Build the source of a config."""
+    return RandomHmmSource(config)
+
+
+def _rows(rows: int, columns: int, concentration: float, key: Key) -> Tensor:
+    return draw_log_dirichlet(torch.full((columns,), concentration, dtype=torch.float64), rows, key).exp()

@@ -1,0 +1,1 @@
+"""Mixtures of sources, compiled into machines or merged component by component."""

@@ -1,0 +1,1 @@
+"""Sources that change topic inside a sequence."""

@@ -1,0 +1,1 @@
+"""Violated topic structure, still exactly scored."""
