@@ -65,8 +65,9 @@ def open_cube(path: str | Path) -> xr.Dataset:
 
 
 def final(data: xr.Dataset) -> xr.Dataset:
-    """Return the cube at the last step of each cell."""
-    return data.sel(step=data["last_step"]).drop_vars("last_step")
+    """Return the cube at the last step of each cell; cells that have none are NaN."""
+    steps = data["last_step"].fillna(data["step"][0]).astype(data["step"].dtype)
+    return data.sel(step=steps).drop_vars("last_step")
 
 
 def _digest_of(plan: Plan, parts: Parts) -> str:

@@ -187,7 +187,7 @@ def _plateaus(
     if facts.stationary:
         statics, methods = [(best.values[place], best.error[place]) for place in (0, 1)], best.method
     else:
-        found = _sampled_statics(config, source, references, split.name)
+        found = _sampled_statics(config, source, references, split.name, facts.space.size)
         if found is None:
             return data
         statics, methods = found, "monte-carlo"
@@ -199,10 +199,9 @@ def _plateaus(
 
 
 def _sampled_statics(
-    config: Config, source: Any, references: References, split_name: str
+    config: Config, source: Any, references: References, split_name: str, size: int
 ) -> list[tuple[float, float]] | None:
     """Estimate the unigram's and the bigram's loss over all positions from true conditionals: (value, error) each."""
-    size = config.source.facts.space.size
     split = _sized(config, source, split_name, 4 * _FIRST)
     halves = torch.zeros(2, size + 1, size, dtype=torch.float64)  # (half of the sequences, token before, token)
     for index, rows in enumerate(chunk_rows(len(split), config.evaluation_length, tokens=4096)):

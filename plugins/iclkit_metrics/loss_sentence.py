@@ -8,23 +8,24 @@ def sentence(data: xr.Dataset) -> str | None:
     """Say how far the trained models end above the exact optimum, and what the context is worth."""
     if "loss" not in data or not data.sizes.get("step"):
         return None
-    last = data.isel(step=-1) if data["last_step"].ndim == 0 else _last(data)
-    split = next((name for name in ("topics", "sequences") if name in data["split"].values), None)
-    if split is None:
-        return None
-    chosen = last.sel(split=split)
-    excess = chosen["excess"].mean("position") if "excess" in chosen else xr.DataArray(np.nan)
-    if not np.isfinite(excess).any():
-        return f"On {split}, no exact optimum is known to compare the loss with."
+    last = _last(data)
+    splits = [name for name in ("topics", "sequences") if name in data["split"].values]
+    known = [name for name in splits if "excess" in last and np.isfinite(last["excess"].sel(split=name)).any()]
+    if not known:
+        return f"On {splits[0]}, no exact optimum is known to compare the loss with." if splits else None
+    chosen = last.sel(split=known[0])
     loss = chosen["loss"].mean([dim for dim in chosen["loss"].dims if dim != "position"]).dropna("position")
-    first, final = float(loss[0]), float(loss[-1])
+    excess = chosen["excess"].mean("position")
     low, high = float(excess.min()), float(excess.max())
     spread = f"{low:.4f}" if excess.size == 1 else f"{low:.4f} to {high:.4f}"
+    cells = "" if excess.size == 1 else f", the mean of {int(excess.notnull().sum())} cells,"
     return (
-        f"After training, the in-context loss falls from {first:.3f} to {final:.3f} nat over {loss.sizes['position']} "
-        f"positions and is {spread} nat per token above the exact optimum (mean over positions, split {split})."
+        f"After training, the in-context loss{cells} goes from {float(loss[0]):.3f} to {float(loss[-1]):.3f} nat over "
+        f"{loss.sizes['position']} positions and is {spread} nat per token above the exact optimum "
+        f"(mean over positions, split {known[0]})."
     )
 
 
 def _last(data: xr.Dataset) -> xr.Dataset:
-    return data.sel(step=data["last_step"])
+    """Return each cell at its last step; cells that have none are NaN at every step."""
+    return data.sel(step=data["last_step"].fillna(data["step"][0]).astype(data["step"].dtype))

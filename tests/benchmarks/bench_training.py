@@ -1,7 +1,7 @@
 """The trainer's step against a bare PyTorch loop with the same model: python tests/benchmarks/bench_training.py.
 
 Both sides train the same transformer on the same batches, in turns of a few steps, on one thread; the ratio is that
-of the medians of CPU time per step. Run it by hand on a machine that does nothing else.
+of the medians of CPU time per step. With --data, the share of a step that making its batch takes. Run it by hand on a machine that does nothing else.
 """
 
 import argparse
@@ -11,7 +11,9 @@ import time
 import torch
 from torch.nn import functional
 
+from iclkit import plan, plugins
 from iclkit.api import Batch, Categorical
+from iclkit.data import TrainingSequences
 from iclkit_models.configs import TransformerConfig
 from iclkit_models.transformer import Transformer
 from iclkit_trainers.accelerate_trainer import AccelerateTrainer
@@ -79,6 +81,38 @@ def trained(job, turn, batch, **settings):
     yield from AccelerateTrainer(config).fit(job)
 
 
+HMM = {"kind": "random-hmm"}
+REGIMES = {
+    "fresh topics, fresh sequences": (HMM, {}),
+    "K = 16, fresh sequences": (HMM, {"topics": 16}),
+    "K = 16, N = 1000": (HMM, {"topics": 16, "sequences": 1000}),
+    "fresh topics, N = 10": (HMM, {"sequences": 10}),
+    "K = 1, N = 4": (HMM, {"topics": 1, "sequences": 4}),
+    "coins, fresh": ({"kind": "coins", "alpha": 1.0, "beta": 1.0}, {}),
+}
+
+
+def data_times(options):
+    """Print the time that making a batch takes in each data regime, mean of 200, beside the model's step."""
+    for name, (source, data) in REGIMES.items():
+        tables = {"source": source, "data": {"length": options.length} | data, "model": {"kind": "transformer"}}
+        config = plan.load(None, tables, plugins.load()).cells[0].config
+        training = TrainingSequences(config, config.source.build())
+        training.batch(0, options.batch)
+        begin = time.process_time()
+        for step in range(1, 201):
+            training.batch(step, options.batch)
+        spent = (time.process_time() - begin) / 200
+        steps = bare(Job(64, config.source.facts.space.size, options.length, options.batch))
+        next(steps), next(steps)
+        begin = time.process_time()
+        for _ in range(20):
+            next(steps)
+        step_time = (time.process_time() - begin) / 20
+        share = spent / (spent + step_time)
+        print(f"{name}: {1000 * spent:.2f} ms, step {1000 * step_time:.1f} ms, {100 * share:.1f} %")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 32])
@@ -88,11 +122,19 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--turn", type=int, default=20, help="steps per turn; a turn ends with a snapshot")
     parser.add_argument("--clip", type=float)
+    parser.add_argument("--resolution", type=int, default=256, help="1 for almost no records")
+    parser.add_argument("--data", action="store_true", help="measure the data regimes instead")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.data:
+        data_times(options)
+        return
     for width in options.widths:
         shape = (width, options.vocabulary, options.length, options.batch)
-        plain, ours = bare(Job(*shape)), trained(Job(*shape), options.turn, options.batch, clip=options.clip)
+        plain, ours = (
+            bare(Job(*shape)),
+            trained(Job(*shape), options.turn, options.batch, clip=options.clip, resolution=options.resolution),
+        )
         next(plain), next(ours), next(plain), next(ours)
         times = {"bare": [], "iclkit": []}
         for _ in range(options.rounds):

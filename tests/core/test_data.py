@@ -47,6 +47,50 @@ def test_an_epoch_visits_every_sequence_once_in_an_order_of_its_own(found, tiny)
     assert seen[:24] != seen[24:]
 
 
+@pytest.mark.parametrize("size", [5, 7, 64])
+def test_every_epoch_is_whole_where_batches_do_not_divide_it(found, tiny, size):
+    _, _, data = _cell(found, tiny | {"source": DRAWN}, topics=3, sequences=4)
+    batches = [data.batch(step, size) for step in range(60 // size + 1)]
+    seen = [pair for batch in batches for pair in zip(batch.topic.tolist(), batch.number.tolist(), strict=True)]
+    assert all(len(set(seen[start : start + 12])) == 12 for start in range(0, 48, 12))
+
+
+@pytest.mark.parametrize("weights", [[1 / 3, 1 / 3, 1 / 3], [0.7, 0.2, 0.1]], ids=["epochs", "by-weight"])
+def test_kept_data_are_small_and_the_same_as_sampled_ones(found, tiny, monkeypatch, weights):
+    tables = tiny | {"source": tiny["source"] | {"weights": weights}, "data": {"length": 8, "bos": False}}
+    _, _, kept = _cell(found, tables, sequences=5)
+    _, _, sampled = _cell(found, tables, sequences=5)
+    for step in (0, 3, 700):
+        ours = kept.batch(step, 8)
+        with monkeypatch.context() as patch:
+            patch.setattr("iclkit.data._KEPT_BYTES", 0)
+            theirs = sampled.batch(step, 8)
+        assert all(torch.equal(getattr(ours, name), getattr(theirs, name)) for name in ("tokens", "mask", "number"))
+        assert ours.tokens.dtype == torch.int64
+        assert not ours.mask[:, 0].any()
+        assert ours.mask[:, 1:].all()
+    assert kept._kept.tokens.dtype == torch.uint8
+    assert kept.count == 15
+    assert torch.allclose(kept.weights, torch.tensor(weights, dtype=torch.float64))
+
+
+def test_a_subset_is_the_first_topics_and_sequences_and_no_more_than_there_are(found, tiny):
+    _, _, data = _cell(found, tiny | {"source": DRAWN}, topics=4, sequences=6)
+    part, whole = next(data.subset(2, 3).all(100)), next(data.all(100))
+    assert data.subset(2, 3).count == 6
+    assert part.topic.tolist() == [0, 0, 0, 1, 1, 1]
+    assert part.number.tolist() == [1, 2, 3, 1, 2, 3]
+    assert torch.equal(part.tokens, whole.tokens[(whole.topic < 2) & (whole.number <= 3)])
+    for asked in ({"topics": 5}, {"sequences": 7}):
+        with pytest.raises(ValueError, match="was asked for, there are"):
+            data.subset(**asked)
+    _, _, fresh = _cell(found, {**tiny, "source": DRAWN, "data": {"length": 8}})
+    assert fresh.count is None
+    assert fresh.weights is None
+    with pytest.raises(ValueError, match="no end"):
+        next(fresh.all(8))
+
+
 def test_fresh_sequences_never_repeat_and_fresh_topics_neither(found, tiny):
     _, _, data = _cell(found, tiny | {"source": DRAWN})
     numbers = torch.cat([data.batch(step, 8).topics.numbers[data.batch(step, 8).topic] for step in range(600)])

@@ -317,3 +317,18 @@ def test_a_metric_that_does_not_apply_is_skipped_with_the_reason_in_the_cube(tin
     data = open_cube(made.folder).load()
     assert data["picky_not_applicable"].item() == "not on coins"
     assert data["status"].item() == 1
+
+
+def test_final_and_the_sentence_live_with_failed_cells(tiny, found, tmp_path):
+    from iclkit import plan
+
+    (tmp_path / "fragile_trainer.py").write_text(FRAGILE)
+    fragile = plugins.load([tmp_path / "fragile_trainer.py"])
+    tiny["trainer"] = {"kind": "fragile"}
+    tiny["sweep"] = {"outcome": {"choices": {"bad": {"trainer": {"fail": True}}, "good": {}}}}
+    made = plan.load(None, tiny, fragile, out=tmp_path / "run")
+    result = engine.run(made, fragile)
+    last = final(open_cube(made.folder).load())
+    assert np.isnan(last["loss"].sel(outcome="bad")).all()
+    assert np.isfinite(last["loss"].sel(outcome="good", split="topics")).all()
+    assert "above the exact optimum" in result.sentences[0]

@@ -180,7 +180,7 @@ def test_what_cannot_be_split_is_refused_and_other_cells_and_fail_fast_do_not_ha
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_rank_that_dies_takes_the_run_down_and_one_process_continues(tmp_path, victim):
-    config = write(tmp_path / "long.toml", steps=3000, snapshots=300)
+    config = write(tmp_path / "long.toml", steps=1500, snapshots=150)
     out = tmp_path / "out"
     process = torchrun(config, out)
     while not (list(out.glob("trainings/*/snapshots/*")) and len(only_training(out).steps()) > 30):
@@ -209,9 +209,11 @@ def rank_pid(parent, rank):
     """Find the process of a rank among the children of torchrun."""
     for folder in Path("/proc").iterdir():
         try:
-            if folder.name.isdigit() and int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
-                if f"RANK={rank}".encode() in (folder / "environ").read_bytes().split(b"\0"):
-                    return int(folder.name)
+            if not folder.name.isdigit():
+                continue
+            of = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if of == parent and f"RANK={rank}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                return int(folder.name)
         except OSError:  # it ended meanwhile
             continue
     raise AssertionError("no such process")
