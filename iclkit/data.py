@@ -120,7 +120,7 @@ class TrainingSequences:
         self._sampler = Sampler(config, source, self.family, topics_key(config), stream, config.data.length)
         self._block: tuple[tuple[int, int], Batch] | None = None
         self._kept: Batch | None = None
-        self._epoch: tuple[int, Tensor] | None = None
+        self._epochs: tuple[Tensor, Tensor] | None = None
 
     @property
     def count(self) -> int | None:
@@ -192,14 +192,10 @@ class TrainingSequences:
 
     def _shuffled(self, units: Tensor, count: int) -> Tensor:
         """Return the place of each unit in its epoch's order, a permutation of 0 .. count-1."""
-        places = torch.empty_like(units)
-        epochs = units.div(count, rounding_mode="floor")
-        for epoch in epochs.unique().tolist():
-            if self._epoch is None or self._epoch[0] != epoch:
-                self._epoch = epoch, self._order.fold("epoch").fold(epoch).bits(count).argsort()
-            inside = epochs == epoch
-            places[inside] = self._epoch[1][units[inside] % count]
-        return places
+        epochs, row = units.div(count, rounding_mode="floor").unique(return_inverse=True)
+        if self._epochs is None or not torch.equal(self._epochs[0], epochs):
+            self._epochs = epochs, self._order.fold("epoch").fold(epochs).bits(count).argsort(-1)  # (epochs, count)
+        return self._epochs[1][row, units % count]
 
     def _from_kept(self, units: Tensor, size: int) -> Batch:
         if self._kept is None:

@@ -1,7 +1,8 @@
 """The trainer's step against a bare PyTorch loop with the same model: python tests/benchmarks/bench_training.py.
 
 Both sides train the same transformer on the same batches, in turns of a few steps, on one thread; the ratio is that
-of the medians of CPU time per step. With --data, the share of a step that making its batch takes. Run it by hand on a machine that does nothing else.
+of the medians of CPU time per step. With --data, the share of a step that making its
+batch takes. Run it by hand on a machine that does nothing else.
 """
 
 import argparse
