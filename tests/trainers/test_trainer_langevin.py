@@ -104,7 +104,7 @@ def test_ratio_is_that_of_the_gaussian_transition_densities(decay):
 
 def test_change_of_measure_from_q_to_p():
     """E_Q[dP/dQ] = 1 and E_Q[dP/dQ f] = E_P[f], f linear in the last weights, so that the noise's sign matters."""
-    paths = 600
+    paths = 400
     ratios, ends, prior_ends = np.zeros(paths), [], []
     for seed in range(paths):
         last = path(TableJob(seed), snapshots=())[-1]
