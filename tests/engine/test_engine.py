@@ -322,9 +322,9 @@ def test_a_metric_that_does_not_apply_is_skipped_with_the_reason_in_the_cube(tin
 def test_final_and_the_sentence_live_with_failed_cells(tiny, found, tmp_path):
     from iclkit import plan
 
-    (tmp_path / "fragile_trainer.py").write_text(FRAGILE)
-    fragile = plugins.load([tmp_path / "fragile_trainer.py"])
-    tiny["trainer"] = {"kind": "fragile"}
+    (tmp_path / "second_trainer.py").write_text(FRAGILE.replace("fragile", "second"))
+    fragile = plugins.load([tmp_path / "second_trainer.py"])
+    tiny["trainer"] = {"kind": "second"}
     tiny["sweep"] = {"outcome": {"choices": {"bad": {"trainer": {"fail": True}}, "good": {}}}}
     made = plan.load(None, tiny, fragile, out=tmp_path / "run")
     result = engine.run(made, fragile)

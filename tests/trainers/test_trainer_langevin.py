@@ -120,7 +120,7 @@ def test_change_of_measure_from_q_to_p():
     f, g = ends @ direction, prior_ends @ direction
     error = math.sqrt(((ratios * (f - f.mean())).var() + g.var()) / paths)
     assert abs((ratios * (f - f.mean())).mean() + f.mean() - g.mean()) < 4 * error
-    assert abs(f.mean() - g.mean()) > 8 * error, "unweighted they differ"
+    assert abs(f.mean() - g.mean()) > 6 * error, "unweighted they differ, by more than the tolerance"
 
 
 @pytest.mark.parametrize("batch_size", ["full", 4])
