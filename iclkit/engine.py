@@ -13,15 +13,16 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import frozen
 
 from iclkit import files, parts, provenance, world
 from iclkit.errors import RunFailures, StoreError
 from iclkit.parts import Parts
-from iclkit.plan import Pass, Plan, Training, pass_of, training_of
+from iclkit.plan import Pass, Plan, pass_of, training_of
 from iclkit.plugins import Plugins, load
+from iclkit.reporting import Reporter, Silent
 from iclkit.snapshots import TrainingFolder
 from iclkit.specs import resolve
 
@@ -46,32 +47,6 @@ class Task:
     trainings: tuple[tuple[str, Mapping[str, Any]], ...]
     passes: tuple[tuple[str, Mapping[str, Any], tuple[str, ...]], ...]
     after: frozenset[str]
-
-
-class Reporter(Protocol):
-    """Hears how a run goes; the terminal's view is one."""
-
-    def begin(self, plan: Plan, waiting: Sequence[Training]) -> None:
-        """Hear what will be trained or measured."""
-
-    def ended(self, training: Training, outcome: Mapping[str, Any]) -> None:
-        """Hear that a training and its passes ended."""
-
-    def say(self, line: str) -> None:
-        """Hear a line for the user."""
-
-
-class Silent:
-    """Reports nothing."""
-
-    def begin(self, plan: Plan, waiting: Sequence[Training]) -> None:
-        """Hear nothing."""
-
-    def ended(self, training: Training, outcome: Mapping[str, Any]) -> None:
-        """Hear nothing."""
-
-    def say(self, line: str) -> None:
-        """Hear nothing."""
 
 
 @frozen(kw_only=True)
