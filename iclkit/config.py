@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -120,7 +121,7 @@ def parse_toml(text: str, name: str) -> dict[str, Any]:
     """Parse TOML text; raises ConfigError with the line where it fails."""
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError, so is an endless integer
         raise ConfigError([Problem(name, f"not valid TOML: {error}")]) from None
 
 
@@ -133,7 +134,7 @@ def override(raw: Mapping[str, Any], assignments: tuple[str, ...]) -> dict[str, 
             raise UsageError(f"--set {assignment}: expected KEY=VALUE, for example --set model.layers=4")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             value = text.strip()
         try:
             result = patch(result, path.strip(), value)
@@ -167,6 +168,16 @@ def merge(raw: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         ):
             value = merge(old, value)
         result[key] = value
+    return result
+
+
+def with_kinds(raw: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+    """Write out the kinds that tables leave to the default, so that patches meet what they change."""
+    result = dict(raw)
+    for kind, table in (("source", "source"), ("model", "model"), ("trainer", "trainer"), ("executor", "execution")):
+        default, given = registry.default(kind), result.get(table, {})
+        if default is not None and isinstance(given, Mapping) and "kind" not in given:
+            result[table] = {"kind": default.spec.name, **given}
     return result
 
 
@@ -261,18 +272,22 @@ class _Reader:
         if not isinstance(tables, list):
             self.problems.append(Problem("metrics", "expected tables: [[metrics]] with kind = ..."))
             return ()
+        if not tables:
+            self.problems.append(Problem("metrics", "at least one is needed, or no metrics table at all"))
         made: list[Component] = []
         for index, table in enumerate(tables):
             path = f"metrics[{index}]"
             name = table.get("name") if isinstance(table, Mapping) else None
             if name is not None:
                 name = self._table(f"{path}.name", name, str)
+                if name is not None and not re.fullmatch(r"[A-Za-z][\w-]*", name):
+                    self.problems.append(Problem(f"{path}.name", "is made of letters, digits, - and _"))
                 table = {key: value for key, value in table.items() if key != "name"}
             component = self._component("metric", table, path)
             if component is None:
                 continue
             component = evolve(component, name=name or component.kind)
-            if component.name in {other.name for other in made}:
+            if component.reason_variable in {other.reason_variable for other in made}:
                 self.problems.append(
                     Problem(path, f'a second metric is called "{component.name}"; give it a name = "..."')
                 )
@@ -381,7 +396,7 @@ def _content_digest(path: Path) -> str:
     total = hashlib.sha256()
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     for file in files:
-        if file.is_file():
-            total.update(str(file.relative_to(path.parent)).encode())
+        if file.is_file() and not file.name.startswith("."):
+            total.update(str(file.relative_to(path)).encode())
             total.update(hashlib.sha256(file.read_bytes()).digest())
     return total.hexdigest()

@@ -29,7 +29,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
+        text = f"{self.path}: {self.message}" if self.path else self.message
+        return text.replace("\n", "\\n")  # one problem, one line, whatever a key is called
 
 
 class ConfigError(IclkitError):

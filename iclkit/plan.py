@@ -11,7 +11,7 @@ from typing import Any
 from attrs import asdict, evolve, field, frozen
 
 from iclkit import sweep
-from iclkit.config import Config, digest, identity, override, parse_toml, read
+from iclkit.config import Config, digest, identity, override, parse_toml, read, with_kinds
 from iclkit.errors import ConfigError, Problem, StoreError
 from iclkit.plugins import Plugins
 from iclkit.registry import Registry
@@ -149,7 +149,7 @@ def load(
 
 
 def _plan(raw: Mapping[str, Any], path: Path, text: str, base: Path, registry: Registry, out: Path | None) -> Plan:
-    tables = {key: value for key, value in raw.items() if key != "sweep"}
+    tables = with_kinds({key: value for key, value in raw.items() if key != "sweep"}, registry)
     axes, problems = _axes(raw.get("sweep", {}), registry)
     problems += _axis_problems(tables, axes, registry, base)
     if problems:
@@ -192,7 +192,8 @@ def _axes(table: Any, registry: Registry) -> tuple[tuple[Axis, ...], list[Proble
     reserved = set(BUILTIN_DIMS | _SWEEP_WIDE)
     for entry in registry.all("metric"):
         for variable in entry.spec.variables:
-            reserved |= {variable.name, *variable.dims}
+            reserved |= {variable.name, f"{variable.name}_se", *variable.dims}
+        reserved.add(f"{entry.spec.name}_not_applicable".replace("-", "_"))
     try:
         return sweep.axes(table, reserved), []
     except ConfigError as error:
@@ -207,9 +208,7 @@ def _axis_problems(tables: Mapping[str, Any], axes: tuple[Axis, ...], registry: 
     seen: dict[Problem, None] = {}
     found: list[Problem] = []
     for index in tries:
-        cell = dict(tables)
-        for axis, place in zip(axes, index, strict=True):
-            cell = sweep.merge(cell, axis.patches[place])
+        cell = sweep.patched(tables, axes, index)
         try:
             read(cell, registry, base)
         except ConfigError as error:

@@ -5,6 +5,7 @@ string is nothing else) and gather problems with the path of their key instead o
 """
 
 import difflib
+import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -99,7 +100,7 @@ class Structurer:
         return Component(spec=entry.spec, config=config, name=name, origin=entry.provider.digest)
 
     def _path(self, value: Any, _: Any) -> Path:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or "\0" in value:
             raise Problems.one(_mismatch(value, Path))
         return (self.folder / value).resolve()
 
@@ -175,12 +176,12 @@ class Structurer:
 
 
 def _scalar(value: Any, kind: type) -> Any:
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < 1 << 1000:
         return float(value)
     if type(value) is not kind:
         raise Problems.one(_mismatch(value, kind))
-    if kind is float and value != value:
-        raise Problems.one("nan is not a setting")
+    if kind is float and not math.isfinite(value):
+        raise Problems.one(f"{value} is not a setting")
     return value
 
 

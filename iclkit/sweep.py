@@ -5,6 +5,7 @@ gives labelled patches.
 """
 
 import itertools
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -49,17 +50,23 @@ def axes(table: Any, reserved: Collection[str]) -> tuple[Axis, ...]:
     made: list[Axis] = []
     problems: list[Problem] = []
     for name, value in table.items():
+        if not isinstance(name, str):
+            problems.append(Problem("sweep", f"{name} is not the name of an axis"))
+            continue
         path = f'sweep."{name}"' if "." in name else f"sweep.{name}"
         try:
             made.append(_axis(name, value))
         except ValueError as error:
             problems.append(Problem(path, str(error)))
+    problems += _shared_keys(made)
     if problems:
         raise ConfigError(problems)
     return _named(made, reserved)
 
 
 def _axis(name: str, value: Any) -> Axis:
+    if not re.fullmatch(r"[A-Za-z][\w-]*(\.[A-Za-z][\w-]*)*", name):
+        raise ValueError("an axis is called by letters, digits, - and _, or by the path of the key it varies")
     if isinstance(value, list):
         if not value:
             raise ValueError("an axis needs at least one value")
@@ -85,6 +92,8 @@ def _zipped(name: str, columns: Mapping[str, Any]) -> Axis:
     if 0 in lengths.values() or len(set(lengths.values())) > 1:
         counts = ", ".join(f"{path} has {count}" for path, count in lengths.items())
         raise ValueError(f"keys that move together need lists of one length; {counts}")
+    if "seed" in columns:
+        raise ValueError("seed is a dimension of its own: sweep it beside, not in a zip")
     rows = list(zip(*columns.values(), strict=True))
     patches: list[Mapping[str, Any]] = []
     for row in rows:
@@ -132,7 +141,46 @@ def _last(path: str) -> str:
 def combinations(raw: Mapping[str, Any], made: tuple[Axis, ...]) -> Iterator[tuple[tuple[int, ...], dict[str, Any]]]:
     """Iterate over (index along every axis, patched tables), the last axis fastest."""
     for index in itertools.product(*(range(len(axis)) for axis in made)):
-        cell = dict(raw)
-        for axis, place in zip(made, index, strict=True):
-            cell = merge(cell, axis.patches[place])
-        yield index, cell
+        yield index, patched(raw, made, index)
+
+
+def patched(raw: Mapping[str, Any], made: tuple[Axis, ...], index: tuple[int, ...]) -> dict[str, Any]:
+    """Return the tables of one cell.
+
+    The axes' changes are gathered before they are merged in, so that a changed `kind` replaces the table it stands
+    in but none of what other axes say of it.
+    """
+    changes: dict[str, Any] = {}
+    for axis, place in zip(made, index, strict=True):
+        changes = _overlay(changes, axis.patches[place])
+    return merge(raw, changes)
+
+
+def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        both = isinstance(value, Mapping) and isinstance(old, Mapping)
+        result[key] = _overlay(old, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def _shared_keys(made: list[Axis]) -> Iterator[Problem]:
+    """Find keys that two axes vary: the later one would hide the earlier."""
+    owners: dict[tuple[str, ...], Axis] = {}
+    for axis in made:
+        leaves = {leaf for changes in axis.patches for leaf in _leaves(changes)}
+        for leaf in sorted(leaves):
+            for length in range(1, len(leaf) + 1):
+                other = owners.get(leaf[:length])
+                if other is not None and other is not axis:
+                    yield Problem(f"sweep.{axis.dim}", f"{'.'.join(leaf)} is varied by the axis {other.dim} too")
+        owners |= dict.fromkeys(leaves, axis)
+
+
+def _leaves(changes: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key)

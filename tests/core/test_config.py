@@ -53,6 +53,12 @@ def test_unknown_tables_kinds_and_missing_source(found, tiny):
         ("execution.workers", -1, "execution.workers: -1 is out of range; allowed: at least 0"),
         ("prior", {"modle": {}}, "prior.modle: unknown key; allowed: data, model, trainer, seeds, grow"),
         ("trainer.learning_rate", float("nan"), "trainer.learning_rate: nan is not a setting"),
+        ("trainer.learning_rate", float("inf"), "trainer.learning_rate: inf is not a setting"),
+        ("trainer.learning_rate", 10**400, "trainer.learning_rate: expected a number, got 1000"),
+        ("store.path", "a\0b", "store.path: expected a path"),
+        ("metrics", [], "metrics: at least one is needed"),
+        ("metrics", [{"kind": "loss", "name": "a/b"}], "metrics[0].name: is made of letters"),
+        ("a\nb", 1, "a\\nb: unknown key"),
     ],
 )
 def test_what_single_mistakes_say(found, tiny, path, value, said):

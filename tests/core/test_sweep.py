@@ -65,3 +65,36 @@ def test_a_sweep_over_evaluation_trains_once(found, tiny):
 def test_stacked_trainings_share_cohorts_only_where_they_ask(found, tiny):
     alone = _plan(found, tiny, {"seed": list(range(3))})
     assert [len(cohort) for cohort in alone.cohorts] == [1, 1, 1]
+
+
+def test_a_swept_kind_keeps_what_other_axes_say(found, tiny):
+    tiny["model"] = {"width": 8}  # the kind is left to the default
+    made = _plan(found, tiny, {"model.width": [8, 16], "model.kind": ["transformer", "lstm"], "seed": [0]})
+    assert len(made.trainings) == 4
+    assert [(cell.config.model.kind, cell.config.model.config.width) for cell in made.cells] == [
+        ("transformer", 8),
+        ("lstm", 8),
+        ("transformer", 16),
+        ("lstm", 16),
+    ]
+    alone = _plan(found, tiny | {"model": {"layers": 1, "width": 8, "heads": 2}}, {"model.kind": ["transformer"]})
+    assert alone.cells[0].config.model.config.width == 8
+
+
+@pytest.mark.parametrize(
+    ("sweep", "said"),
+    [
+        (
+            {"data.length": [4, 6], "budget": {"zip": {"data.length": [2, 3], "data.sequences": [1, 2]}}},
+            "sweep.budget: data.length is varied by the axis data.length too",
+        ),
+        ({"a/b": {"choices": {"x": {}}}}, "sweep.a/b: an axis is called by letters"),
+        ({"": {"choices": {"x": {}}}}, "sweep.: an axis is called by letters"),
+        ({"loss_se": {"choices": {"x": {}}}}, "sweep.loss_se: this name is taken"),
+        ({"b": {"zip": {"seed": [0, 1], "data.sequences": [8, 4]}}}, "sweep.b: seed is a dimension of its own"),
+    ],
+)
+def test_what_would_make_a_cube_lie_is_refused(found, tiny, sweep, said):
+    with pytest.raises(ConfigError) as caught:
+        _plan(found, tiny, sweep)
+    assert any(str(problem).startswith(said) for problem in caught.value.problems), caught.value
