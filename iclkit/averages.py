@@ -29,7 +29,7 @@ class Averages:
         """Reduce the values of one chunk, float64 (b, ...), of sequences of these groups, int64 (b,)."""
         key = name, split.name, step
         if key not in self._reducers:
-            self._reducers[key] = Reducer(split.design)
+            self._reducers[key] = split.reducer()
         self._reducers[key].add(values, groups)
 
     def dataset(self) -> xr.Dataset:

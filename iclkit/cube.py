@@ -66,6 +66,8 @@ def open_cube(path: str | Path) -> xr.Dataset:
 
 def final(data: xr.Dataset) -> xr.Dataset:
     """Return the cube at the last step of each cell; cells that have none are NaN."""
+    if not data.sizes.get("step"):
+        return data.drop_vars("last_step").drop_dims("step", errors="ignore")
     steps = data["last_step"].fillna(data["step"][0]).astype(data["step"].dtype)
     return data.sel(step=steps).drop_vars("last_step")
 
@@ -76,7 +78,8 @@ def _digest_of(plan: Plan, parts: Parts) -> str:
         wanted = cell.measured
         names = [part.path.name for part, _ in parts.of(wanted.id, wanted.metrics)]
         outcome = TrainingFolder(plan.folder / "trainings" / wanted.training.id).outcome or {}
-        held.append([list(cell.index), wanted.id, names, outcome.get("status")])
+        failed = parts.failure(wanted.id, wanted.metrics) is not None
+        held.append([list(cell.index), wanted.id, names, outcome.get("status"), failed])
     axes = [[axis.dim, [str(label) for label in axis.labels]] for axis in plan.axes]
     return digest([axes, held, plan.text, provenance.versions()])
 
@@ -104,7 +107,7 @@ def _measured(plan: Plan, cell: Cell, parts: Parts) -> _Measured:
     return _Measured(
         cell=cell,
         data=xr.merge(pieces, join="outer", compat="no_conflicts") if pieces else None,
-        outcome=outcome | (parts.failure(wanted.id) or {}),
+        outcome=outcome | (parts.failure(wanted.id, wanted.metrics) or {}),
         prior_outcome=TrainingFolder(trainings / prior.id).outcome or {} if prior else {},
     )
 
@@ -274,5 +277,8 @@ def _chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
 
 
 def _attributes(path: Path) -> dict[str, Any]:
-    found = files.read_json(path / "zarr.json") or {}
+    try:
+        found = files.read_json(path / "zarr.json") or {}
+    except StoreError:  # it can be made anew from the parts
+        found = {}
     return found.get("attributes", {})

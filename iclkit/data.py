@@ -15,6 +15,7 @@ from torch import Tensor
 from iclkit.config import Config
 from iclkit.keys import Key
 from iclkit.protocols import Batch
+from iclkit.reduction import Reducer
 from iclkit.spaces import Categorical
 from iclkit.specs import Listed
 
@@ -63,6 +64,7 @@ def known_family(config: Config, source: Any) -> Family | None:
     else:
         weights = torch.ones(count, dtype=torch.float64)
     numbers = torch.arange(1, count + 1)
+    weights = weights / weights.max()
     return Family(topics=source.topics(numbers, topics_key(config).fold(numbers)), weights=weights / weights.sum())
 
 
@@ -226,6 +228,7 @@ class Split:
     groups : int64 tensor (n,), the unit of the standard error each sequence belongs to, consecutive.
     design : stratified, where the groups are given and sequences sampled in each; clustered, where the groups are
         the sample.
+    weights : float64 tensor (K,), of the groups where all of them are there (stratified), else None.
     optimum : the reference that is optimal here, or None.
     lawful : whether that reference is the true law of a token given those before it.
 
@@ -237,11 +240,16 @@ class Split:
     sampler: Sampler
     groups: Tensor
     design: Design
+    weights: Tensor | None
     optimum: str | None
     lawful: bool
 
     def __len__(self) -> int:
         return len(self.topic)
+
+    def reducer(self) -> Reducer:
+        """Return what averages over its sequences, in order, as they were sampled."""
+        return Reducer(self.design, None if self.weights is None else self.weights.numpy())
 
     def chunk(self, rows: slice) -> Batch:
         """Sample some of its sequences."""
@@ -263,30 +271,44 @@ def _evaluation_sampler(config: Config, source: Any, family: Family | None) -> S
 
 
 def _train_split(config: Config, source: Any, training: TrainingSequences) -> Split:
-    """The first sequences that were trained on, at the length of the evaluation."""
+    """Sequences that were trained on, at the length of the evaluation.
+
+    Finite data: the first of each topic. Otherwise the first that training meets, no more than its steps reach (a
+    trainer tells by its settings `batch_size` and `steps`).
+    """
     wanted, family, count = config.evaluation.sequences, training.family, training.count
+    stream = Key.root(config.seeds.sequences).fold("sequences")
     design: Design
+    weights = None
     if family is not None and count is not None and training.per_topic is not None:
         topic = allocate(family.weights, min(wanted, count), config)
         number = _place_in_run(topic) + 1
         inside = number <= training.per_topic
         topic, number, design = topic[inside], number[inside], "stratified"
+        groups, weights = topic, _if_all(family.weights, topic)
     else:
-        topic, number = training.addresses(torch.arange(wanted), 64)
+        size = getattr(config.trainer.config, "batch_size", 64)
+        seen = size * getattr(config.trainer.config, "steps", wanted)
+        topic, number = training.addresses(torch.arange(min(wanted, seen) or wanted), size)
         order = topic.argsort(stable=True)
         topic, number, design = topic[order], number[order], "clustered"
-    stream = Key.root(config.seeds.sequences).fold("sequences")
-    each_its_own = family is not None and design == "clustered"
+        groups = topic if family is None else torch.arange(len(topic))
     return Split(
         name="train",
         topic=topic,
         number=number,
         sampler=Sampler(config, source, family, topics_key(config), stream, config.evaluation_length),
-        groups=torch.arange(len(topic)) if each_its_own else topic,
+        groups=groups,
         design=design,
+        weights=weights,
         optimum="population" if config.data.topics == "fresh" else "mixture",
         lawful=False,
     )
+
+
+def _if_all(weights: Tensor, topic: Tensor) -> Tensor | None:
+    """Return the weights where every topic has a sequence; else the sequences are a sample of the topics."""
+    return weights if len(topic.unique()) == len(weights) else None
 
 
 def _fresh_sequences(config: Config, source: Any, training: TrainingSequences) -> Split:
@@ -299,6 +321,7 @@ def _fresh_sequences(config: Config, source: Any, training: TrainingSequences) -
         sampler=_evaluation_sampler(config, source, training.family),
         groups=topic,
         design="stratified",
+        weights=_if_all(training.family.weights, topic),
         optimum="mixture",
         lawful=True,
     )
@@ -318,20 +341,24 @@ def _fresh_topics(config: Config, source: Any) -> Split:
         sampler=_evaluation_sampler(config, source, family),
         groups=topic,
         design="clustered" if family is None else "stratified",
+        weights=None if family is None else _if_all(family.weights, topic),
         optimum="population",
         lawful=True,
     )
 
 
 def allocate(weights: Tensor, count: int, config: Config) -> Tensor:
-    """Spread `count` sequences over topics in proportion to their weights, in order: int64 tensor (count,).
+    """Spread `count` sequences over K topics, in order: int64 tensor (count,).
 
-    Systematic sampling with one random offset: topic k gets count * w_k sequences, rounded up or down without
-    bias.
+    Two to each topic as far as they go, so that every topic's scatter is seen, and the others in proportion to the
+    weights: systematic sampling with one random offset, rounded up or down without bias.
     """
+    each = min(2, count // len(weights))
+    rest = count - each * len(weights)
     offset = float(Key.root(config.seeds.evaluation).fold("allocation").uniform())
-    places = (torch.arange(count, dtype=torch.float64) + offset) / count
-    return torch.searchsorted(weights.cumsum(0), places, right=True).clamp_(max=len(weights) - 1)
+    places = (torch.arange(rest, dtype=torch.float64) + offset) / max(rest, 1)
+    drawn = torch.searchsorted(weights.cumsum(0), places, right=True).clamp_(max=len(weights) - 1)
+    return torch.cat([torch.arange(len(weights)).repeat(each), drawn]).sort().values
 
 
 def _place_in_run(values: Tensor) -> Tensor:

@@ -49,6 +49,17 @@ class Task:
     after: frozenset[str]
 
 
+@frozen
+class Failure:
+    """What went wrong in a line, and the file that holds the traceback."""
+
+    text: str
+    path: Path
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @frozen(kw_only=True)
 class Result:
     """What a run left: its cube, its figures, the sentences its metrics say, and what failed by training id."""
@@ -57,16 +68,16 @@ class Result:
     cube: Path
     figures: tuple[Path, ...]
     sentences: tuple[str, ...]
-    failures: Mapping[str, str]
+    failures: Mapping[str, Failure]
     worked: bool
 
     def check(self) -> None:
         """Raise RunFailures if anything failed."""
         if self.failures:
-            first, text = next(iter(self.failures.items()))
+            first, failed = next(iter(self.failures.items()))
             raise RunFailures(
-                f"{len(self.failures)} of the trainings failed; the first, {first}: {text} "
-                f"(full traceback in {self.folder / 'trainings' / first / 'outcome.json'}; running again tries again)"
+                f"{len(self.failures)} of the trainings failed; the first, {first}: {failed.text} "
+                f"(full traceback in {failed.path}; running again tries again)"
             )
 
 
@@ -188,7 +199,8 @@ def work(task: Task) -> dict[str, dict[str, Any]]:
 
     from iclkit import train
 
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    torch.set_num_threads(int(asked) if asked.isdigit() and int(asked) else 1)
     plugins, here = load(task.plugin_files), world.current()
     folder, base = Path(task.folder), Path(task.base)
     outcomes = {}
@@ -219,11 +231,16 @@ def _measure(wanted: Pass, metrics: Sequence[str], folder: Path, here: world.Wor
                 f"rank {here.rank} of {here.size} stopped measuring {wanted.training.id}: {type(error).__name__}: "
                 f"{error}; the whole run ends, what was finished is kept, and running again continues"
             ) from error
-        failures = {"the pass": traceback.format_exc()}
+        failures = dict.fromkeys(metrics, traceback.format_exc())
     failed = None
     if failures:
         brief = "; ".join(f"measuring {name}: {text.strip().splitlines()[-1]}" for name, text in failures.items())
-        failed = {"status": "failed", "error": brief, "traceback": "\n".join(failures.values())}
+        failed = {
+            "status": "failed",
+            "error": brief,
+            "metrics": {name: wanted.metrics[name] for name in failures},
+            "traceback": "\n".join(dict.fromkeys(failures.values())),
+        }
     if here.leads:
         parts.record_failure(folder / "parts", wanted.id, failed)
     return failed
@@ -356,22 +373,31 @@ def draw_figures(
 def _sentences(data: Any, plan: Plan) -> tuple[str, ...]:
     """Ask the metrics' plugins what was learned."""
     specs = {metric.spec.name: metric.spec for cell in plan.cells for metric in cell.config.metrics}
-    said = [resolve(spec.sentence)(data) for spec in specs.values() if spec.sentence]
+    said = []
+    for spec in specs.values():
+        try:
+            said.append(resolve(spec.sentence)(data) if spec.sentence else None)
+        except Exception:  # a sentence is not worth losing a run's last lines
+            _logger.exception("the sentence of %s could not be said", spec.name)
     return tuple(sentence for sentence in said if sentence)
 
 
 def _thin(plan: Plan) -> None:
+    """Remove the snapshots that are not to be kept, of trainings that are measured in full."""
+    measured = Parts(plan.folder / "parts")
     for training in plan.trainings:
         place = TrainingFolder(plan.folder / "trainings" / training.id)
-        if place.done:
+        if place.done and not any(measured.missing(one.id, one.metrics) for one in plan.passes_of(training)):
             place.thin(plan.keep)
 
 
-def _failures(plan: Plan) -> dict[str, str]:
+def _failures(plan: Plan) -> dict[str, Failure]:
     found, measured = {}, Parts(plan.folder / "parts")
     for wanted in plan.passes:
-        outcome = TrainingFolder(plan.folder / "trainings" / wanted.training.id).outcome or {}
-        failed = outcome if outcome.get("status") == "failed" else measured.failure(wanted.id)
-        if failed:
-            found[wanted.training.id] = failed["error"]
+        place = TrainingFolder(plan.folder / "trainings" / wanted.training.id)
+        outcome = place.outcome or {}
+        if outcome.get("status") == "failed":
+            found[wanted.training.id] = Failure(outcome["error"], place.path / "outcome.json")
+        elif failed := measured.failure(wanted.id, wanted.metrics):
+            found[wanted.training.id] = Failure(failed["error"], measured.folder / f"{wanted.id}.failed.json")
     return found

@@ -5,6 +5,7 @@ was measured. Readable by numpy alone; nothing in it is ever unpickled.
 """
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from attrs import frozen
 
 from iclkit import files
 from iclkit.config import digest
+from iclkit.errors import StoreError
 
 
 @frozen(kw_only=True, eq=False)
@@ -46,13 +48,13 @@ class Parts:
         self.folder = folder
         self._parts: dict[str, list[Part]] = {}
         for path in sorted(folder.glob("*.npz")):
-            with np.load(path, allow_pickle=False) as file:
-                header = json.loads(str(file["header"]))
+            header = _header(path)
             self._parts.setdefault(header["pass"], []).append(Part(path=path, header=header))
 
-    def failure(self, pass_id: str) -> dict[str, Any] | None:
-        """Return how a pass failed: status, error and traceback; None if it did not."""
-        return files.read_json(self.folder / f"{pass_id}.failed.json")
+    def failure(self, pass_id: str, metrics: Mapping[str, str]) -> dict[str, Any] | None:
+        """Return how measuring these metrics of a pass failed: status, error and traceback; None if it did not."""
+        failed = files.read_json(self.folder / f"{pass_id}.failed.json")
+        return failed if failed and failed["metrics"].items() & metrics.items() else None
 
     def missing(self, pass_id: str, metrics: Mapping[str, str]) -> list[str]:
         """Return the names of the metrics that no part of a pass holds."""
@@ -71,8 +73,16 @@ class Parts:
         return found
 
 
+def _header(path: Path) -> Mapping[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return json.loads(str(file["header"]))
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise StoreError(f"{path} is damaged ({error}); remove it and run again to measure anew") from None
+
+
 def record_failure(folder: Path, pass_id: str, failure: Mapping[str, Any] | None) -> None:
-    """Write how a pass failed, or forget that it did."""
+    """Write how a pass failed, with the digests of the metrics that did, or forget that it did."""
     path = folder / f"{pass_id}.failed.json"
     if failure is None:
         path.unlink(missing_ok=True)

@@ -59,7 +59,7 @@ class Plugins:
             if (hook := getattr(module, f"iclkit_{kind}s", None)) is not None
             for spec in hook()
         ]
-        self._manager.register(module, provider.plugin)
+        self._manager.register(module, str(provider))
         for kind, spec in found:
             self.registry.add(kind, spec, provider)
 
@@ -115,6 +115,9 @@ def _local(path: Path) -> tuple[Provider, Any]:
             if getattr(present, "__file__", None) != str(path):
                 raise PluginError(f"the file's name hides the module {path.stem}: rename the file")
             return present
+        hidden = importlib.util.find_spec(path.stem)
+        if hidden is not None and (hidden.origin is None or Path(hidden.origin).resolve() != path):
+            raise PluginError(f"the file's name hides the module {path.stem}: rename the file")
         spec = importlib.util.spec_from_file_location(path.stem, path)
         if spec is None or spec.loader is None:
             raise UsageError(f"--plugin {path}: not a Python file")

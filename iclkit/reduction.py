@@ -14,13 +14,17 @@ Array = NDArray[np.float64]
 class Reducer:
     """The mean over sequences and its standard error.
 
-    stratified: the groups are given, sequences are sampled in each, so only the scatter within groups counts;
-    groups with one sequence are pooled. clustered: the groups are the sample, so the scatter of their sums counts
-    (the ratio estimator). With one sequence per group both are the plain standard error.
+    stratified: the groups are given and sequences are sampled in each. The mean is that of the groups' means by
+    their weights (by their counts where no weights are given), and only the scatter within groups counts; a group
+    with one sequence borrows the scatter pooled over the others. clustered: the groups are the sample, so the
+    scatter of their sums counts (the ratio estimator). With one sequence per group, and no weights, both are the
+    plain standard error.
+
+    `weights` maps group ids, its indices, to weights: float64 (K,).
     """
 
-    def __init__(self, design: Literal["stratified", "clustered"]):
-        self._design = design
+    def __init__(self, design: Literal["stratified", "clustered"], weights: NDArray[np.float64] | None = None):
+        self._design, self._weights = design, weights
         self._open: tuple[Any, Array, Array, Array] | None = None  # group, count, mean, sum of squared deviations
         self._shift: Array | None = None
 
@@ -40,67 +44,83 @@ class Reducer:
         lengths = np.diff(np.r_[starts, len(values)])
         deviation = np.where(valid, values - np.repeat(mean, lengths, axis=0), 0.0)
         squares = np.add.reduceat(deviation**2, starts)
-        first = groups[starts[0]]
-        if self._open is not None and self._open[0] == first:
-            merged = _merge(self._open[1:], (count[0], mean[0], squares[0]))
-            count[0], mean[0], squares[0] = merged
+        ids = groups[starts]
+        if self._open is not None and self._open[0] == ids[0]:
+            count[0], mean[0], squares[0] = _merge(self._open[1:], (count[0], mean[0], squares[0]))
         elif self._open is not None:
-            self._close(*(part[None] for part in self._open[1:]))
-        self._close(count[:-1], mean[:-1], squares[:-1])
-        self._open = groups[starts[-1]], count[-1], mean[-1], squares[-1]
+            self._close_open()
+        self._close(ids[:-1], count[:-1], mean[:-1], squares[:-1])
+        self._open = ids[-1], count[-1], mean[-1], squares[-1]
 
     def result(self) -> tuple[Array, Array, Array]:
         """Return (mean, standard error, number of values), each of the trailing shape; NaN where undefined."""
         if self._open is None or self._shift is None:
             raise ValueError("nothing was added")
-        parts = self._open[1:]
-        self._open = None
-        self._close(*(part[None] for part in parts))
+        self._close_open()
         with np.errstate(invalid="ignore", divide="ignore"):
-            mean = self._sum / self._count
             if self._design == "stratified":
-                single = self._single[0] * self._single[2] / (self._single[0] - 1)
-                single = np.where(self._single[0] > 1, single, np.where(self._single[0] == 1, np.nan, 0.0))
-                variance = (
-                    self._within + np.where(np.isnan(single) & (self._within > 0), 0.0, single)
-                ) / self._count**2
+                mean, variance = self._sum / self._total, self._stratified() / self._total**2
             else:
+                mean = self._sum / self._count
                 scatter = self._sum_squares - 2 * mean * self._sum_products + mean**2 * self._count_squares
                 variance = np.maximum(scatter, 0) * self._groups / (self._groups - 1) / self._count**2
             error = np.where(self._count > 1, np.sqrt(variance), np.nan)
         return mean + self._shift, error, self._count
 
+    def _stratified(self) -> Array:
+        """Return the variance of the weighted sum of group means."""
+        pooled = self._squares / self._freedom
+        alone = self._single[2] / (self._single[0] - 1)  # nothing but single sequences: their own scatter
+        spread = np.where(self._freedom > 0, pooled, alone)
+        return self._within + np.where(self._single_weights > 0, self._single_weights * spread, 0.0)
+
     def _begin(self, values: Array) -> Array:
         """Make the totals, and return the shift that keeps sums of squares exact: the first chunk's mean."""
-        shape = values.shape[1:]
+        zero = np.zeros(values.shape[1:])
+        self._count, self._total, self._sum = zero, zero, zero
+        self._within, self._squares, self._freedom, self._single_weights = zero, zero, zero, zero
+        self._single = zero, zero, zero
+        self._groups, self._sum_squares, self._sum_products, self._count_squares = zero, zero, zero, zero
         valid = ~np.isnan(values)
         total = np.where(valid, values, 0.0).sum(0)
-        self._count, self._sum = np.zeros(shape), np.zeros(shape)
-        self._within = np.zeros(shape)
-        self._single = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-        self._groups, self._sum_squares = np.zeros(shape), np.zeros(shape)
-        self._sum_products, self._count_squares = np.zeros(shape), np.zeros(shape)
         return np.nan_to_num(total / np.maximum(valid.sum(0), 1), posinf=0.0, neginf=0.0)
 
-    def _close(self, count: Array, mean: Array, squares: Array) -> None:
-        """Fold finished groups (G, ...) into the totals."""
-        if not len(count):
+    def _close_open(self) -> None:
+        assert self._open is not None
+        group, *parts = self._open
+        self._open = None
+        self._close(np.array([group]), *(part[None] for part in parts))
+
+    def _close(self, ids: NDArray[np.int64], count: Array, mean: Array, squares: Array) -> None:
+        """Fold finished groups, ids (G,) and the rest (G, ...), into the totals."""
+        if not len(ids):
             return
-        total = count * mean
         self._count = self._count + count.sum(0)
-        self._sum = self._sum + total.sum(0)
-        if self._design == "stratified":
-            self._within = self._within + np.where(count > 1, squares * count / np.maximum(count - 1, 1), 0.0).sum(0)
-            one = count == 1
-            ones = one.sum(0).astype(np.float64)
-            centre = np.where(one, mean, 0.0).sum(0) / np.maximum(ones, 1)
-            around = np.where(one, (mean - centre) ** 2, 0.0).sum(0)
-            self._single = _merge(self._single, (ones, centre, around))
-        else:
+        if self._design == "clustered":
+            total = count * mean
+            self._sum = self._sum + total.sum(0)
             self._groups = self._groups + (count > 0).sum(0)
             self._sum_squares = self._sum_squares + (total**2).sum(0)
             self._sum_products = self._sum_products + (total * count).sum(0)
             self._count_squares = self._count_squares + (count**2).sum(0)
+            return
+        weight = count
+        if self._weights is not None:
+            given = self._weights[ids].reshape(-1, *[1] * (count.ndim - 1))
+            weight = np.where(count > 0, given, 0.0)
+        self._total = self._total + weight.sum(0)
+        self._sum = self._sum + (weight * mean).sum(0)
+        several, one = count > 1, count == 1
+        freedom = np.where(several, count - 1, 0.0)
+        variance = np.where(several, weight**2 * squares / np.maximum(freedom, 1) / np.maximum(count, 1), 0.0)
+        self._within = self._within + variance.sum(0)
+        self._squares = self._squares + np.where(several, squares, 0.0).sum(0)
+        self._freedom = self._freedom + freedom.sum(0)
+        self._single_weights = self._single_weights + np.where(one, weight**2, 0.0).sum(0)
+        ones = one.sum(0).astype(np.float64)
+        centre = np.where(one, mean, 0.0).sum(0) / np.maximum(ones, 1)
+        around = np.where(one, (mean - centre) ** 2, 0.0).sum(0)
+        self._single = _merge(self._single, (ones, centre, around))
 
 
 def _merge(a: Any, b: Any) -> tuple[Array, Array, Array]:

@@ -34,7 +34,10 @@ class TrainingFolder:
     @property
     def progress(self) -> dict[str, Any] | None:
         """The last reported progress: step, steps, loss, floor, wall_time."""
-        return files.read_json(self.path / "progress.json")
+        try:
+            return files.read_json(self.path / "progress.json")
+        except StoreError:  # written without care, for the eye alone
+            return None
 
     def begin(self, identity: Mapping[str, Any]) -> None:
         """Write what this training is, once, and forget an earlier failure."""
@@ -79,7 +82,10 @@ class TrainingFolder:
             raise StoreError(f"{path} is gone; remove {self.path} and run again to train it anew")
         import safetensors.torch
 
-        return safetensors.torch.load_file(path)
+        try:
+            return safetensors.torch.load_file(path)
+        except safetensors.SafetensorError as error:
+            raise StoreError(f"{path} is damaged ({error}); remove {self.path} and run again") from None
 
     def tokens_seen(self, step: int) -> int:
         """How many tokens were trained on at a snapshot."""
@@ -108,11 +114,14 @@ class TrainingFolder:
         if not path.exists():
             return None
         import safetensors.torch
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
-        with safe_open(path, framework="np") as file:
-            step = int(file.metadata()["step"])
-        return step, safetensors.torch.load_file(path)
+        try:
+            with safe_open(path, framework="np") as file:
+                step = int(file.metadata()["step"])
+            return step, safetensors.torch.load_file(path)
+        except SafetensorError:  # damaged: the training begins anew, which costs time alone
+            return None
 
     def thin(self, keep: Any) -> None:
         """Remove the snapshots that are not to be kept: "all", "last" or a tuple of steps."""

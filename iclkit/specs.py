@@ -31,6 +31,7 @@ def option(
     at_most: Number | None = None,
     below: Number | None = None,
     stackable: bool = False,
+    sample: Any = None,
 ) -> Any:
     """Declare one key of a component's config.
 
@@ -39,6 +40,7 @@ def option(
     doc : one line for the reference, with the unit.
     default : used where the key is absent; required without one.
     at_least, above, at_most, below : limits, for numbers and for every number in a tuple.
+    sample : a value to show where the default is to leave the key out.
     stackable : trainings that differ only in such fields may run as one tensor program (a cohort).
 
     """
@@ -46,6 +48,7 @@ def option(
     metadata = {
         "doc": doc,
         "stackable": stackable,
+        "sample": sample,
         "limits": {name: value for name, value in limits.items() if value is not None},
     }
     return field(default=default, metadata=metadata)

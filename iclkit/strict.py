@@ -180,7 +180,7 @@ def _scalar(value: Any, kind: type) -> Any:
         return float(value)
     if type(value) is not kind:
         raise Problems.one(_mismatch(value, kind))
-    if kind is float and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise Problems.one(f"{value} is not a setting")
     return value
 

@@ -21,7 +21,6 @@ from iclkit.errors import ConfigError, UsageError
 from iclkit.plugins import Plugins
 from iclkit.predictors import CategoricalDistribution, Memo, entropy
 from iclkit.protocols import Exact
-from iclkit.reduction import Reducer
 from iclkit.references import Law, References
 from iclkit.spaces import Categorical
 from iclkit.specs import Component
@@ -147,7 +146,7 @@ def _sampled(
     count = _FIRST
     while True:
         split = _sized(config, source, split_name, count)
-        reducer = Reducer(split.design)
+        reducer = split.reducer()
         for rows in chunk_rows(len(split), config.evaluation_length):
             batch = split.chunk(rows)
             predictor = Memo(references.predictors[name])

@@ -73,7 +73,7 @@ class World:
 
 def current() -> World:
     """Return the world this process was started in, joining it first where torchrun started several."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = int(os.environ.get("WORLD_SIZE") or 1)
     if size == 1:
         return World()
     import torch
@@ -85,3 +85,12 @@ def current() -> World:
     if dist.get_world_size() != size:
         raise RunFailures(f"{size} processes were asked for (WORLD_SIZE), {dist.get_world_size()} were found")
     return World(rank=dist.get_rank(), size=dist.get_world_size())
+
+
+def leave() -> None:
+    """Leave the world before the process ends: a rank that just exits may be aborted by its own threads."""
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        import torch.distributed as dist
+
+        if dist.is_initialized():
+            dist.destroy_process_group()

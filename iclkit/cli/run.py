@@ -32,9 +32,13 @@ def command(plan: Plan, plugins: Plugins, workers: int | None, fail_fast: bool, 
     if dry_run:
         _foretell(plan, plugins)
         return
-    with terminal.reporter() as reporter, terminal.interruptible(reporter):
-        result = engine.run(plan, plugins, fail_fast=fail_fast, reporter=reporter)
-    if world.current().leads:
+    try:
+        with terminal.reporter() as reporter, terminal.interruptible(reporter):
+            result = engine.run(plan, plugins, fail_fast=fail_fast, reporter=reporter)
+            leads = world.current().leads
+    finally:
+        world.leave()
+    if leads:
         if not result.worked:
             click.echo("Nothing to do: everything is trained and measured.")
         tell(result)

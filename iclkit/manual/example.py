@@ -118,7 +118,7 @@ def _lines(keys: Iterable[Key]) -> Iterator[str]:
     for key in keys:
         if attrs.has(key.type if isinstance(key.type, type) else type(None)):
             continue  # a table of its own
-        value = _sample(key.type, key.limits) if key.optional else toml(key.default)
+        value = _value(key)
         said = [type_and_limits(key), *([f"{key.fallback} if absent"] if key.fallback else [])]
         line = _line(key.name, value, f"{key.doc} ({'; '.join(said)}{'; required' if key.required else ''})")
         yield f"# {line}" if key.optional else line
@@ -126,6 +126,13 @@ def _lines(keys: Iterable[Key]) -> Iterator[str]:
 
 def _line(name: str, value: str, comment: str) -> str:
     return f"{f'{name} = {value}':<30} # {comment}"
+
+
+def _value(key: Key) -> str:
+    """Return what stands behind a key: its default, or a sample of its form."""
+    if not key.optional:
+        return toml(key.default)
+    return _sample(key.type, key.limits) if key.sample is None else toml(key.sample)
 
 
 def _sample(kind: Any, limits: Mapping[str, float]) -> str:

@@ -50,6 +50,7 @@ class Key:
     required: bool = False
     limits: Mapping[str, float] = {}
     fallback: str = ""
+    sample: Any = None
 
     @property
     def optional(self) -> bool:
@@ -109,6 +110,7 @@ def keys_of(cls: type) -> list[Key]:
                 default=default,
                 required=required,
                 limits=field.metadata.get("limits", {}),
+                sample=field.metadata.get("sample"),
             )
         )
     return made

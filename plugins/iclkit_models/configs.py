@@ -29,6 +29,7 @@ class TransformerConfig:
         "heads of keys and values, each shared by heads / kv_heads query heads; heads if absent",
         default=None,
         at_least=1,
+        sample=2,
     )
     head_width: int | None = option("channels of a head; width / heads if absent", default=None, at_least=1)
     attention_only: bool = option("leave out the MLPs", default=False)

@@ -16,14 +16,18 @@ def weight_problems(weights: Sequence[float] | None, count: int, what: str) -> I
         yield "weights", f"has {len(weights)} entries, but there are {count} {what}"
     if not all(0 < weight < float("inf") for weight in weights):
         yield "weights", "must all be positive and finite"
+    elif weights and min(normalised(weights, len(weights))) == 0:
+        yield "weights", "are too far apart: the smallest is nothing beside the largest"
 
 
 def normalised(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
     """Return weights that sum to 1; equal ones for None."""
     if weights is None:
         return (1 / count,) * count
-    total = sum(weights)
-    return tuple(weight / total for weight in weights)
+    largest = max(weights)  # so that no sum overflows
+    scaled = [weight / largest for weight in weights]
+    total = sum(scaled)
+    return tuple(weight / total for weight in scaled)
 
 
 def matrix_problems(matrices: Matrices) -> Iterator[Problem]:

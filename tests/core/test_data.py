@@ -156,11 +156,30 @@ def test_train_split_is_what_was_trained_on(found, tiny):
 
 
 @pytest.mark.parametrize("count", [7, 100])
-def test_allocation_is_proportional_and_in_order(found, tiny, count):
+def test_allocation_shows_every_topics_scatter_and_is_proportional_beyond(found, tiny, count):
     config, _, _ = _cell(found, tiny)
     weights = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
     for seed in range(5):
         changed = evolve(config, seeds=evolve(config.seeds, evaluation=seed))
         topic = allocate(weights, count, changed)
         assert (topic.diff() >= 0).all()
-        assert (abs(topic.bincount(minlength=3) - count * weights) <= 1).all()
+        assert (abs(topic.bincount(minlength=3) - 2 - (count - 6) * weights) <= 1).all()
+
+
+def test_fewer_sequences_than_topics_are_a_sample_of_them(found, tiny):
+    config, source, training = _cell(found, tiny | {"source": DRAWN, "evaluation": {"sequences": 10}}, topics=40)
+    sequences = splits(config, source, training)[1]
+    assert len(sequences.topic.unique()) == len(sequences) == 10
+    assert sequences.weights is None
+
+
+def test_train_split_holds_nothing_that_was_not_trained_on(found, tiny):
+    """Topics without end, N = 3 each, batches of 8 over 6 steps: 16 topics, 48 sequences."""
+    tables = tiny | {"source": DRAWN, "evaluation": {"sequences": 1000}}
+    config, source, training = _cell(found, tables, sequences=3)
+    met = set()
+    for step in range(6):
+        batch = training.batch(step, 8)
+        met |= set(zip(batch.topics.numbers[batch.topic].tolist(), batch.number.tolist(), strict=True))
+    train = splits(config, source, training)[0]
+    assert set(zip(train.topic.tolist(), train.number.tolist(), strict=True)) == met

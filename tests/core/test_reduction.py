@@ -73,3 +73,28 @@ def test_intervals_cover(design, between):
         truth = fixed.mean() if design == "stratified" else 0.0
         hits += abs(mean[0] - truth) < 1.96 * error[0]
     assert 366 <= hits <= 394
+
+
+def test_weights_make_the_mean_that_of_the_groups_by_weight():
+    groups = np.repeat(np.arange(3), [2, 5, 20])
+    values = np.array([1.0, 2.0, 4.0])[groups] + 0.0
+    reducer = Reducer("stratified", np.array([0.5, 0.3, 0.2]))
+    for start in range(0, 27, 4):
+        reducer.add(values[start : start + 4, None], groups[start : start + 4])
+    mean, error, _ = reducer.result()
+    assert mean[0] == pytest.approx(0.5 * 1 + 0.3 * 2 + 0.2 * 4, abs=1e-14)
+    assert error[0] == pytest.approx(0, abs=1e-14)  # nothing scatters within its group
+
+
+@pytest.mark.parametrize("counts", [[2, 2, 30], [1, 4, 30]])
+def test_weighted_intervals_cover_with_few_sequences_in_a_heavy_group(counts):
+    rng, hits = np.random.default_rng(2), 0
+    weights, centres = np.array([0.6, 0.3, 0.1]), np.array([0.0, 5.0, -3.0])
+    groups = np.repeat(np.arange(3), counts)
+    for _ in range(400):
+        reducer = Reducer("stratified", weights)
+        reducer.add((centres[groups] + rng.normal(size=len(groups)))[:, None], groups)
+        mean, error, _ = reducer.result()
+        hits += abs(mean[0] - weights @ centres) < 1.96 * error[0]
+    # two sequences tell little of their group's scatter, so these normal intervals fall somewhat short
+    assert hits >= 300

@@ -194,7 +194,7 @@ def test_a_failing_training_is_recorded_and_the_others_go_on(tiny, found, tmp_pa
     assert data["status"].sel(outcome=["bad", "good"]).values.ravel().tolist() == [2, 1]
     assert np.isnan(data["loss"].sel(outcome="bad")).all()
     assert np.isfinite(data["loss"].sel(outcome="good", split="topics")).all()
-    assert list(result.failures.values()) == ["RuntimeError: the dog ate it"]
+    assert list(map(str, result.failures.values())) == ["RuntimeError: the dog ate it"]
     outcome = json.loads((made.folder / "trainings" / next(iter(result.failures)) / "outcome.json").read_text())
     assert 'raise RuntimeError("the dog ate it")' in outcome["traceback"]
     with pytest.raises(RunFailures, match="the dog ate it"):
@@ -242,9 +242,9 @@ def test_each_reference_is_computed_once_per_chunk_whatever_the_snapshots(tiny, 
     tiny["data"]["topics"] = 2
     engine.run(planned(tiny), found)
     assert open_cube(planned(tiny).folder).sizes["step"] == 21
-    # mixture and population on two chunks of sequences and topics; on train only log-probabilities are needed,
-    # which the memo takes from the distribution: 3 splits x 2 references x 2 chunks
-    assert len(asked) == 12
+    # mixture and population on two chunks of sequences and of topics and on the one of train (20 steps of 4), where
+    # the memo takes the log-probabilities from the distribution: 2 references x 5 chunks
+    assert len(asked) == 10
 
 
 def test_final_selects_the_last_step_of_each_cell(tiny, planned, found):
@@ -298,7 +298,7 @@ def test_a_metric_that_fails_is_told_and_the_others_are_kept(tiny, tmp_path, cou
     tiny["metrics"] = [{"kind": "loss"}, {"kind": "broken"}]
     made = plan.load(None, tiny, with_broken, out=tmp_path / "run")
     result = engine.run(made, with_broken)
-    assert list(result.failures.values()) == ["measuring broken: RuntimeError: no such luck"]
+    assert list(map(str, result.failures.values())) == ["measuring broken: RuntimeError: no such luck"]
     data = open_cube(made.folder).load()
     assert data["status"].item() == 2
     assert np.isfinite(data["loss"].sel(split="topics")).all()
@@ -332,3 +332,45 @@ def test_final_and_the_sentence_live_with_failed_cells(tiny, found, tmp_path):
     assert np.isnan(last["loss"].sel(outcome="bad")).all()
     assert np.isfinite(last["loss"].sel(outcome="good", split="topics")).all()
     assert "above the exact optimum" in result.sentences[0]
+
+
+def test_a_failed_metric_that_is_no_longer_asked_for_is_forgotten(tiny, tmp_path):
+    from iclkit import plan
+
+    (tmp_path / "third_metric.py").write_text(BROKEN.replace("broken", "third"))
+    found = plugins.load([tmp_path / "third_metric.py"])
+    tiny |= {"metrics": [{"kind": "loss"}, {"kind": "third"}], "store": {"keep": "last"}}
+    failed = engine.run(plan.load(None, tiny, found, out=tmp_path / "run"), found)
+    assert next(iter(failed.failures.values())).path.is_file()
+    folder = train.TrainingFolder(tmp_path / "run" / "trainings" / next(iter(failed.failures)))
+    assert len(folder.steps()) == 3  # what is not measured yet is not thrown away
+    tiny["metrics"] = [{"kind": "loss"}]
+    made = plan.load(None, tiny, found, out=tmp_path / "run")
+    assert not engine.run(made, found).failures
+    assert open_cube(made.folder)["status"].item() == 1
+
+
+@pytest.mark.parametrize("damage", ["part", "snapshot", "outcome", "cube", "progress", "state"])
+def test_damaged_files_are_named_or_made_anew(tiny, planned, found, damage):
+    made = planned(tiny)
+    engine.run(made, found)
+    training = made.folder / "trainings" / made.trainings[0].id
+    if damage == "part":
+        (path,) = (made.folder / "parts").glob("*.npz")
+    elif damage == "snapshot":
+        path = training / "snapshots" / "00000003.safetensors"
+        shutil.rmtree(made.folder / "parts")
+    else:
+        name = {"outcome": "outcome.json", "progress": "progress.json", "state": "state.safetensors"}.get(damage, "")
+        path = training / name if name else made.folder / "cube.zarr" / "zarr.json"
+    if damage in ("progress", "state"):  # as if killed on the way
+        (training / "outcome.json").unlink()
+    path.write_bytes(b"")
+    if damage in ("part", "outcome"):
+        with pytest.raises(StoreError, match=path.name):
+            engine.run(planned(tiny), found)
+    elif damage == "snapshot":
+        assert path.name in str(engine.run(planned(tiny), found).failures)
+    else:
+        assert not engine.run(planned(tiny), found).failures
+        assert open_cube(made.folder)["status"].item() == 1
