@@ -18,7 +18,7 @@ class Markov:
     """
 
     vocabulary: int = option("number of tokens", default=5, at_least=2)
-    order: int = option("how many tokens back the next one depends on", default=1, at_least=1)
+    order: int = option("how many tokens back the next one depends on", default=1, at_least=1, at_most=64)
     concentration: float | None = option("of the Dirichlet law, for every token; 1 if absent", default=None, above=0)
     concentrations: tuple[float, ...] | None = option(
         "of the Dirichlet law, token by token, in place of one for all", default=None, above=0

@@ -114,7 +114,7 @@ class MrName:
 
     p: float = option("probability of the other filler word after a filler", default=0.4, at_least=0, at_most=1)
     q: float = option("probability of Mr. after a filler word", default=0.25, at_least=0, at_most=1)
-    names: int = option("number of names, one topic each", default=2, at_least=1)
+    names: int = option("number of names, one topic each", default=2, at_least=1, at_most=100_000)
     weights: tuple[float, ...] | None = option(
         "weights of the names, of any sum; equal if absent", default=None, above=0
     )
