@@ -201,13 +201,12 @@ def _sweep_wide(plan: Plan, measured: Sequence[_Measured]) -> dict[str, xr.DataA
 def _companions(plan: Plan, measured: Sequence[_Measured]) -> dict[str, xr.DataArray]:
     """Return last_step, parameters, tokens_seen and train_flops, with only the sweep dims that change them."""
     shape = tuple(plan.dims.values())
-    steps = sorted({step for one in measured if one.data is not None for step in one.data["step"].values.tolist()})
+    steps = sorted({step for one in measured for step in _steps(one)})
     last, parameters = np.full(shape, np.nan), np.full(shape, np.nan)
     tokens = np.full((*shape, len(steps)), np.nan)
     for one in measured:
         parameters[one.cell.index] = one.outcome.get("parameters", np.nan)
-        if one.data is not None and "tokens_seen" in one.data.coords:
-            own = one.data["step"].values.tolist()
+        if (own := _steps(one)) and one.data is not None and "tokens_seen" in one.data.coords:
             last[one.cell.index] = own[-1]
             tokens[(*one.cell.index, _places(np.array(steps), own))] = one.data["tokens_seen"].values
     dims = tuple(plan.dims)
@@ -224,6 +223,11 @@ def _companions(plan: Plan, measured: Sequence[_Measured]) -> dict[str, xr.DataA
         ),
     }
     return {name: _shrunk(array, plan.dims, whole=name == "last_step") for name, array in made.items()}
+
+
+def _steps(one: _Measured) -> list[int]:
+    """Return the steps a cell was measured at; none where no metric applied."""
+    return [] if one.data is None or "step" not in one.data.coords else one.data["step"].values.tolist()
 
 
 def _shrunk(array: xr.DataArray, sweep_dims: Mapping[str, int], whole: bool) -> xr.DataArray:

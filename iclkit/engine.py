@@ -316,6 +316,7 @@ def _outcomes(future: Future, task: Task, plan: Plan) -> Mapping[str, Mapping[st
 
 def remember(plan: Plan, plugins: Plugins) -> None:
     """Keep in the run folder what it was asked for: the config's text, where it came from, `--set` and `--plugin`."""
+    _refuse_other_experiment(plan)
     if not plan.text:
         return
     if not (path := plan.folder / "config.toml").exists() or path.read_text() != plan.text:
@@ -327,6 +328,18 @@ def remember(plan: Plan, plugins: Plugins) -> None:
     }
     if files.read_json(plan.folder / "run.json") != asked:
         files.write_json(plan.folder / "run.json", asked)
+
+
+def _refuse_other_experiment(plan: Plan) -> None:
+    """Raise StoreError where the folder holds the run of another config, with which this one shares no training."""
+    before = (files.read_json(plan.folder / "run.json") or {}).get("config")
+    here = {path.name for path in (plan.folder / "trainings").glob("*")}
+    shared = here & {training.id for training in plan.trainings}
+    if plan.text and before and here and not shared and Path(before).name != plan.path.name:
+        raise StoreError(
+            f"{plan.folder} holds the run of another config, {before}, and its cube would be replaced; "
+            "choose another folder with --out, or remove this one"
+        )
 
 
 def _tell_of_other_versions(plan: Plan, reporter: Reporter) -> None:

@@ -140,4 +140,8 @@ def load(files: Iterable[str | Path] = ()) -> Plugins:
     for broken in plugins.registry.quarantined:
         if broken.provider.distribution in local:
             raise PluginError(f"--plugin {broken.provider.distribution}: {broken.error}")
+    for (kind, name), claimants in plugins.registry.conflicts.items():
+        if any(claimant.digest for claimant in claimants):
+            both = " and ".join(map(str, claimants))
+            raise PluginError(f'{kind} "{name}" is claimed by {both}: rename the one in your file')
     return plugins

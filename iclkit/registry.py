@@ -101,6 +101,7 @@ class Registry:
         near = difflib.get_close_matches(name, names, n=1)
         text = f'no {kind} is called "{name}"'
         text += f' (did you mean "{near[0]}"?)' if near else f"; there are: {', '.join(names) or 'none'}"
+        text += "; one of your own needs --plugin FILE.py"
         for broken in self.quarantined:
             text += f"; plugin {broken.provider} is broken and may provide it: {broken.error}"
         return text

@@ -77,7 +77,7 @@ def _page(config: Config, data: xr.Dataset, bits: bool) -> None:
     """Print a page: the curve drawn, its numbers, and what follows from them."""
     unit, scale = ("bit", 1 / math.log(2)) if bits else ("nat", 1.0)
     click.echo(f"{config.source.kind}: {config.source.spec.summary}\n")
-    click.echo(f"Least possible loss at position l, {unit} per token (o), and with the topic known (.)\n")
+    click.echo(f"{_caption(data)}, {unit} per token\n")
     best = [value * scale for value in data["myopic_entropy"].values.tolist()]
     oracle = data["floor"].sel(reference="oracle").values.tolist() if "oracle" in data["reference"] else best
     for line in _drawing(best, [value * scale for value in oracle], int(data["position"][-1])):
@@ -87,6 +87,14 @@ def _page(config: Config, data: xr.Dataset, bits: bool) -> None:
     click.echo()
     for name, text in _facts(data, scale, unit):
         click.echo(f"{name + ' ':.<28} {text}")
+
+
+def _caption(data: xr.Dataset) -> str:
+    """Say what is drawn: the best predictor that is not told the topic, or that there is none to draw."""
+    names = data["reference"].values.tolist()
+    if any(name != "oracle" for name in names):
+        return "Least possible loss at position l (o), and with the topic known (.)"
+    return "Loss with the topic known (o); no exact predictor that infers fresh topics, --topics K may have one"
 
 
 def _drawing(best: list[float], oracle: list[float], last: int) -> list[str]:
@@ -128,7 +136,8 @@ def _facts(data: xr.Dataset, scale: float, unit: str) -> list[tuple[str, str]]:
     told = [("entropy rate", f"{number('entropy_rate')}, {data['entropy_rate'].attrs['method']}")]
     told.append(("excess entropy so far", number("excess_entropy")))
     for name in data["reference"].values.tolist():
-        told.append((f"in-context gain, {name}", f"{number('predicted_icl', reference=name)} from l = 1 to the last"))
+        gain = number("predicted_icl", reference=name)
+        told.append((f"in-context gain, {name}", f"{gain} from the first position to the last"))
     for name in data["predictor"].values.tolist() if "plateaus" in data else ():
         told.append((f"plateau, {name}", number("plateaus", predictor=name)))
     if "topics_identified_at" in data:

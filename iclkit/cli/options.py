@@ -80,6 +80,8 @@ def load_run(
     """Read the plan of a run folder, as it was asked for, or of a config file."""
     from iclkit import files, plan, plugins
 
+    if not run.exists() and run.suffix != ".toml":
+        raise StoreError(f"there is no run folder at {run}; `iclkit run CONFIG` makes one")
     if not run.is_dir():
         return load_plan(run, assignments, plugin_files, out)
     text = run / "config.toml"
@@ -100,9 +102,14 @@ def load_run(
 
 def _refuse_no_file(config: Path) -> None:
     """Say what is wrong with the path of a config."""
+    from iclkit import files
+
     if config.is_dir():
         inside = sorted(path.name for path in config.glob("*.toml"))
         there = f"; in it: {', '.join(inside[:5])}" if inside else ""
+        asked = files.read_json(config / "run.json")
+        if asked:
+            there = f" of a run; to continue it, give its config: {asked['config']}"
         raise ConfigError([Problem(str(config), f"is a folder; a config is a TOML file{there}")])
     if not config.exists():
         beside = [path.name for path in config.parent.glob("*.toml")]

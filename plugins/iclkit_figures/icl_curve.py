@@ -30,7 +30,7 @@ _OPTIMUM = {"topics": "population", "holdout-topics": "population"}  # where the
 def draw(data: xr.Dataset) -> Figure | None:
     """Draw the loss against position for every snapshot; None if no cell is measured."""
     with style.style():
-        panels = choose(data, "loss", ("loss_se", "floor", "excess_reference"))
+        panels = choose(data, "loss", ("loss_se", "floor", "excess_reference", "excess"), split_by="excess")
         return None if panels is None else _figure(panels, str(data.attrs.get("title", "")))
 
 
@@ -90,7 +90,7 @@ def _references(axes: Axes, panel: Panel, split: str, marker: str | None) -> lis
     if "excess_reference" in panel.data:
         optimum = str(np.ravel(panel.data["excess_reference"].values)[0])
     looks = (
-        (optimum, f"exact optimum ({optimum})", style.INK, (0, (3.5, 1.6)), 1.0),
+        (optimum, f"exact optimum on these tokens ({optimum})", style.INK, (0, (3.5, 1.6)), 1.0),
         ("oracle", "oracle (topic known)", style.GREY, (0, (1, 1.2)), 1.0),
     )
     lines = []

@@ -33,11 +33,11 @@ class Panels:
     notes: tuple[str, ...]
 
 
-def choose(data: xr.Dataset, name: str, others: Sequence[str]) -> Panels | None:
+def choose(data: xr.Dataset, name: str, others: Sequence[str], split_by: str = "") -> Panels | None:
     """Choose the split and the cells in which a variable is known; None if there are none.
 
-    The split is topics where it was measured, else sequences, else the first that was; among more places of the
-    sweep than fit, every so many are taken.
+    The split is topics where it was measured, else sequences, else the first that was, those where `split_by` is
+    known too before the others; among more places of the sweep than fit, every so many are taken.
     """
     if "seed" not in data[name].dims:
         data = data.drop_vars("seed", errors="ignore").expand_dims("seed")
@@ -45,6 +45,8 @@ def choose(data: xr.Dataset, name: str, others: Sequence[str]) -> Panels | None:
     known = data[name].notnull().any(["step", "position"]).compute()
     names = known["split"].values.tolist()
     order = [*(split for split in ("topics", "sequences") if split in names), *names]
+    told = data[split_by].notnull() if split_by in data else known
+    order.sort(key=lambda split: not told.sel(split=split).any())  # stable
     split = next((split for split in order if known.sel(split=split).any()), None)
     if split is None:
         return None

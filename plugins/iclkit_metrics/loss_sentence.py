@@ -14,15 +14,19 @@ def sentence(data: xr.Dataset) -> str | None:
     if not known:
         return f"On {splits[0]}, no exact optimum is known to compare the loss with." if splits else None
     chosen = last.sel(split=known[0])
-    loss = chosen["loss"].mean([dim for dim in chosen["loss"].dims if dim != "position"]).dropna("position")
     excess = chosen["excess"].mean("position")
-    low, high = float(excess.min()), float(excess.max())
-    spread = f"{low:.4f}" if excess.size == 1 else f"{low:.4f} to {high:.4f}"
-    cells = "" if excess.size == 1 else f", the mean of {int(excess.notnull().sum())} cells,"
+    where = f"(mean over positions, split {known[0]})"
+    if excess.size > 1:
+        low, high, cells = float(excess.min()), float(excess.max()), int(excess.notnull().sum())
+        return (
+            f"After training, the in-context loss of {cells} cells is {low:.3g} to {high:.3g} nat per token above the "
+            f"exact optimum {where}."
+        )
+    loss = chosen["loss"].squeeze().dropna("position") if chosen.sizes["position"] > 1 else chosen["loss"].squeeze()
+    first, final = float(np.ravel(loss)[0]), float(np.ravel(loss)[-1])
     return (
-        f"After training, the in-context loss{cells} goes from {float(loss[0]):.3f} to {float(loss[-1]):.3f} nat over "
-        f"{loss.sizes['position']} positions and is {spread} nat per token above the exact optimum "
-        f"(mean over positions, split {known[0]})."
+        f"After training, the in-context loss goes from {first:.4g} to {final:.4g} nat over {loss.size} positions and "
+        f"is {excess.item():.3g} nat per token above the exact optimum {where}."
     )
 
 

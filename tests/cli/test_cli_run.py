@@ -174,6 +174,8 @@ def test_fail_fast_begins_no_further_training(spawn, tiny):
 
 
 FRAGILE = """
+import time
+
 import torch
 from iclkit.api import Categorical, Facts, Listed, SourceSpec, Uniform, frozen, hookimpl
 
@@ -210,6 +212,7 @@ def iclkit_training_started(training):
         Fragile.sample = cursed
     else:
         Fragile.sample = sample
+        time.sleep(2)  # a worker that starts late must still be heard to fail before the other has done all
 
 sample = Fragile.sample
 

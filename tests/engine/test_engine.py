@@ -374,3 +374,44 @@ def test_damaged_files_are_named_or_made_anew(tiny, planned, found, damage):
     else:
         assert not engine.run(planned(tiny), found).failures
         assert open_cube(made.folder)["status"].item() == 1
+
+
+def test_a_run_in_which_nothing_applies_still_leaves_a_cube(tiny, planned, found):
+    tiny["metrics"] = [{"kind": "squared-error"}]
+    made = planned(tiny)
+    engine.run(made, found).check()
+    assert "squared_error_not_applicable" in open_cube(made.folder)
+
+
+def test_a_local_plugin_may_not_hide_behind_a_name_that_is_taken(tmp_path):
+    from iclkit.errors import PluginError
+
+    (tmp_path / "hiding_metric.py").write_text(SURPRISE.replace('name="surprise", summary', 'name="loss", summary'))
+    with pytest.raises(PluginError, match=r'metric "loss" is claimed by .* and .*hiding_metric'):
+        plugins.load([tmp_path / "hiding_metric.py"])
+
+
+def test_the_folder_of_another_config_is_refused(tiny, tmp_path, found):
+    from iclkit import plan
+
+    text = """
+[source]
+kind = "coins"
+biases = [{bias}, 0.5]
+[data]
+length = 4
+[model]
+width = 8
+heads = 2
+[trainer]
+steps = 1
+[evaluation]
+sequences = 4
+"""
+    for name, bias in (("one.toml", 0.2), ("two.toml", 0.3)):
+        (tmp_path / name).write_text(text.format(bias=bias))
+    engine.run(plan.load(tmp_path / "one.toml", None, found, out=tmp_path / "run"), found).check()
+    with pytest.raises(StoreError, match="holds the run of another config"):
+        engine.run(plan.load(tmp_path / "two.toml", None, found, out=tmp_path / "run"), found)
+    (tmp_path / "one.toml").write_text(text.format(bias=0.3))  # the same config, changed, goes on in its folder
+    engine.run(plan.load(tmp_path / "one.toml", None, found, out=tmp_path / "run"), found).check()
