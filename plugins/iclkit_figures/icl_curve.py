@@ -48,7 +48,9 @@ def _figure(panels: Panels, title: str) -> Figure:
         bar.ax.set_yticklabels([str(tick) for tick in style.step_ticks(last)])
         bar.ax.minorticks_off()
         bar.outline.set_visible(False)
-    style.annotate(made, title, [f"split {panels.split}", seeds_note(panels), *panels.notes])
+    style.annotate(
+        made, title, [f"split {panels.split}, all lines on the same sequences", seeds_note(panels), *panels.notes]
+    )
     if len(axes) == 1:
         low, high = axes[0].get_ylim()
         axes[0].set_ylim(low - 0.08 * (high - low), high)  # room for a label under the lowest line
@@ -90,7 +92,7 @@ def _references(axes: Axes, panel: Panel, split: str, marker: str | None) -> lis
     if "excess_reference" in panel.data:
         optimum = str(np.ravel(panel.data["excess_reference"].values)[0])
     looks = (
-        (optimum, f"exact optimum on these tokens ({optimum})", style.INK, (0, (3.5, 1.6)), 1.0),
+        (optimum, f"exact optimum ({optimum})", style.INK, (0, (3.5, 1.6)), 1.0),
         ("oracle", "oracle (topic known)", style.GREY, (0, (1, 1.2)), 1.0),
     )
     lines = []
