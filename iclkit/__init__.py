@@ -5,23 +5,25 @@
     >>> ds = iclkit.open_cube(run.folder)
     >>> source = iclkit.source("mess3", x=0.15, a=0.6)
 
-Everything heavy is imported when it is first used.
+Everything heavy is imported when it is first used; `iclkit.analysis` compares the cells of a cube.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import xarray as xr
+    from torch.nn import Module
 
+    from iclkit import analysis
     from iclkit.engine import Result
 
 __version__ = "0.1.0"
 
-__all__ = ["explain", "final", "open_cube", "run", "source"]
+__all__ = ["analysis", "explain", "final", "load_model", "measure", "open_cube", "run", "source"]
 
 
 def run(
@@ -71,6 +73,20 @@ def final(data: xr.Dataset) -> xr.Dataset:
     return final(data)
 
 
+def load_model(folder: str | Path, *, plugins: Iterable[str | Path] = ()) -> Module:
+    """Return the trained torch module that `iclkit export` wrote into a folder, in evaluation mode, on the CPU.
+
+    It maps inputs to logits (B, T, V), or means for real tokens; the folder's iclkit.json says what it was trained on
+    and whether its inputs begin with a begin token (index V). `plugins` are local plugin files that its kind needs.
+    Raises StoreError where the folder is not what it should be, ConfigError where its kind is not installed. Warns
+    where the model's code has changed.
+    """
+    from iclkit import export
+    from iclkit import plugins as finder
+
+    return export.load(Path(folder), finder.load(plugins))
+
+
 def explain(
     source: str | Mapping[str, Any], *, length: int = 64, topics: int | None = None, tolerance: float = 1e-3
 ) -> xr.Dataset:
@@ -92,14 +108,63 @@ def explain(
     return theory.explain(theory.source_config(table, length, topics, plugins.load()), tolerance)
 
 
+def measure(
+    model: Any,
+    source: Any,
+    metrics: Sequence[str | Mapping[str, Any]] | None = None,
+    length: int = 64,
+    *,
+    topics: int | Literal["fresh"] = "fresh",
+    sequences: int = 1024,
+    seed: int = 0,
+    bos: bool = True,
+    plugins: Iterable[str | Path] = (),
+) -> xr.Dataset:
+    """Measure a model from elsewhere on fresh data, beside the exact optimum: no config file, no run folder.
+
+    Parameters
+    ----------
+    model : a torch module that maps inputs to what it says about the next token (see docs/reference/protocols), or
+        a Predictor: any object with `log_prob(batch)` and `distribution(batch)`.
+    source : a source's name, its table such as {"kind": "mess3", "x": 0.15}, or what `iclkit.source` returned.
+    metrics : names or tables of metrics; the default ones if absent.
+    length : T, tokens in a sequence.
+    topics : K known topics, which adds the split `sequences` and the reference `mixture`; "fresh" for none.
+    sequences : how many per split.
+    seed : of the data.
+    bos : whether the module is given a begin token (index V; the last channel for real tokens) before the sequence.
+    plugins : local plugin files.
+
+    Returns a Dataset with the variables that a cube has for these metrics, over split and position, without steps.
+    Raises UsageError for what cannot be measured, ConfigError for wrong settings, RunFailures where a metric fails.
+
+    """
+    from iclkit import given
+    from iclkit import plugins as finder
+
+    found = finder.load(plugins)
+    return given.measure(
+        model, source, metrics, found, length=length, topics=topics, sequences=sequences, seed=seed, bos=bos
+    )
+
+
 def source(kind: str, **config: Any) -> Any:
     """Build a source by name, without a run. Raises ConfigError with every problem of its settings."""
-    from iclkit import plugins
+    from iclkit import given, plugins
     from iclkit.errors import ConfigError
     from iclkit.strict import Problems, Structurer, below
 
-    structurer = Structurer(plugins.load().registry, Path.cwd())
+    table = {"kind": kind, **config}
     try:
-        return structurer.component("source", {"kind": kind, **config}).build()
+        built = Structurer(plugins.load().registry, Path.cwd()).component("source", table).build()
     except Problems as found:
         raise ConfigError(below("source", found.problems)) from None
+    return given.remember(built, table)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "analysis":
+        import importlib
+
+        return importlib.import_module("iclkit.analysis")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,10 +8,14 @@ from iclkit.errors import ConfigError, NotApplicable, Problem, TrainingDiverged
 from iclkit.hookspecs import hookimpl
 from iclkit.protocols import (
     Batch,
+    Cohort,
     Exact,
     Job,
+    LogProbs,
     MeasuredCell,
+    Models,
     Predictor,
+    PriorRun,
     ScoredBatch,
     Snapshot,
     Trainer,
@@ -31,6 +35,7 @@ from iclkit.specs import (
     MetricSpec,
     ModelSpec,
     SourceSpec,
+    Table,
     TrainerSpec,
     Variable,
     option,
@@ -41,9 +46,11 @@ SourceComponent = Annotated[Component, "source"]
 
 if TYPE_CHECKING:
     from iclkit.keys import Key
+    from iclkit.naive import ContextBigram, ContextUnigram, StaticBigram, StaticUnigram, naive_predictors
     from iclkit.predictors import (
         CategoricalDistribution,
         GaussianDistribution,
+        Memo,
         Mixture,
         Uniform,
         conditional_mean,
@@ -52,12 +59,15 @@ if TYPE_CHECKING:
         kl,
         mixture_over,
     )
+    from iclkit.retrieval import BigramRetrieval, UnigramRetrieval
+    from iclkit.taps import activations
     from iclkit.topics import TensorTopics
 
-_LAZY = {"Key": "iclkit.keys", "TensorTopics": "iclkit.topics"} | dict.fromkeys(
+_LAZY = {"Key": "iclkit.keys", "TensorTopics": "iclkit.topics", "activations": "iclkit.taps"} | dict.fromkeys(
     (
         "CategoricalDistribution",
         "GaussianDistribution",
+        "Memo",
         "Mixture",
         "Uniform",
         "conditional_mean",
@@ -68,16 +78,24 @@ _LAZY = {"Key": "iclkit.keys", "TensorTopics": "iclkit.topics"} | dict.fromkeys(
     ),
     "iclkit.predictors",
 )
+_LAZY |= dict.fromkeys(
+    ("ContextBigram", "ContextUnigram", "StaticBigram", "StaticUnigram", "naive_predictors"), "iclkit.naive"
+)
+_LAZY |= dict.fromkeys(("BigramRetrieval", "UnigramRetrieval"), "iclkit.retrieval")
 
 __all__ = [
     "Batch",
+    "BigramRetrieval",
     "Categorical",
     "CategoricalDistribution",
     "CheckSpec",
+    "Cohort",
     "CommandSpec",
     "Component",
     "ConfigError",
     "ConfigPath",
+    "ContextBigram",
+    "ContextUnigram",
     "Drawn",
     "Exact",
     "ExecutorSpec",
@@ -87,12 +105,16 @@ __all__ = [
     "Job",
     "Key",
     "Listed",
+    "LogProbs",
     "MeasuredCell",
+    "Memo",
     "MetricSpec",
     "Mixture",
     "ModelSpec",
+    "Models",
     "NotApplicable",
     "Predictor",
+    "PriorRun",
     "Problem",
     "Real",
     "ScoredBatch",
@@ -100,13 +122,18 @@ __all__ = [
     "SourceComponent",
     "SourceSpec",
     "Space",
+    "StaticBigram",
+    "StaticUnigram",
+    "Table",
     "TensorTopics",
     "Trainer",
     "TrainerSpec",
     "TrainingData",
     "TrainingDiverged",
     "Uniform",
+    "UnigramRetrieval",
     "Variable",
+    "activations",
     "conditional_mean",
     "cross_entropy",
     "entropy",
@@ -114,6 +141,7 @@ __all__ = [
     "hookimpl",
     "kl",
     "mixture_over",
+    "naive_predictors",
     "option",
 ]
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from iclkit.data import Split
 from iclkit.reduction import Array, Reducer
 from iclkit.specs import Component, Variable
+from iclkit.splits import Split
 
 
 class Averages:
@@ -32,8 +32,11 @@ class Averages:
             self._reducers[key] = split.reducer()
         self._reducers[key].add(values, groups)
 
-    def dataset(self) -> xr.Dataset:
-        """Return every variable with its standard error and coordinates, named as in the cube."""
+    def dataset(self, made_metric: Any) -> xr.Dataset:
+        """Return every variable with its standard error and coordinates, named as in the cube.
+
+        The built metric names the labels of dims of its own.
+        """
         made: dict[str, Any] = {}
         for variable in self._metric.spec.variables:
             found = {key[1:]: reducer.result() for key, reducer in self._reducers.items() if key[0] == variable.name}
@@ -46,7 +49,8 @@ class Averages:
             told = {"long_name": f"standard error of {variable.long_name}"}
             made[f"{name}_se"] = variable.dims, error, about | told
         data = xr.Dataset(made)
-        coords = {name: values for name, values in self._coords.items() if name in data.dims}
+        labels = self._coords | dict(getattr(made_metric, "coords", {}))
+        coords = {name: list(values) for name, values in labels.items() if name in data.dims}
         if "position" in data.dims:
             coords["position"] = list(range(1, data.sizes["position"] + 1))
         return data.assign_coords(coords)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +12,9 @@ import attrs
 from attrs import evolve, frozen
 
 from iclkit.errors import ConfigError, Problem, UsageError
+from iclkit.limits import cross_problems, unmet_needs
 from iclkit.registry import Registry
-from iclkit.specs import Component, Listed, option
+from iclkit.specs import Component, option
 from iclkit.strict import Problems, Structurer, below
 
 Count = int | Literal["fresh"]
@@ -188,9 +189,9 @@ def read(raw: Mapping[str, Any], registry: Registry, folder: Path) -> Config:
     """
     reader = _Reader(raw, Structurer(registry, folder))
     config = reader.config()
-    problems = [*reader.problems, *_cross_problems(config)]
+    problems = [*reader.problems, *cross_problems(config), *unmet_needs(config)]
     if config.prior is not None:
-        problems += below("prior", [problem for problem in _cross_problems(config.prior) if problem not in problems])
+        problems += below("prior", [problem for problem in cross_problems(config.prior) if problem not in problems])
     if problems:
         raise ConfigError(problems)
     return config
@@ -311,63 +312,6 @@ class _Reader:
         prior = reader.config()
         self.problems += below("prior", [problem for problem in reader.problems if problem not in self.problems])
         return evolve(config, prior=prior, grow=grow)
-
-
-def _cross_problems(config: Config) -> list[Problem]:
-    """Find what single tables cannot know, as far as they could be read (a table with problems is None)."""
-    data, evaluation = config.data, config.evaluation
-    found: dict[str, str] = {}
-    if data and evaluation and config.source:
-        found |= dict(_source_limits(config))
-    if data and evaluation and config.model:
-        found |= dict(_context_limits(config))
-    if evaluation and evaluation.topics is not None and evaluation.topics > evaluation.sequences:
-        found["evaluation.topics"] = f"{evaluation.topics} is more than evaluation.sequences = {evaluation.sequences}"
-    if data and not data.bos and data.length < 2:
-        found["data.length"] = "without a begin token at least 2 tokens are needed"
-    return [Problem(path, message) for path, message in found.items()]
-
-
-def _source_limits(config: Config) -> Iterator[tuple[str, str]]:
-    """Find where more is asked of a source than it has."""
-    data, kind, facts = config.data, config.source.kind, config.source.facts
-    if isinstance(facts.topics, Listed) and data.topics != "fresh":
-        listed, wanted = len(facts.topics.weights), data.topics + data.holdout.topics
-        if wanted > listed:
-            more = f"{wanted} topics (held-out ones included) are more"
-            yield "data.topics", f"{more} than the {listed} that {kind} lists"
-    limit = facts.sequences_limit
-    if limit is not None and data.sequences == "fresh":
-        yield "data.sequences", f'"fresh" is not possible: {kind} has {limit} sequences per topic; give a number'
-    elif limit is not None and isinstance(data.sequences, int):
-        wanted = data.sequences + data.holdout.sequences + config.evaluation.sequences
-        if wanted > limit:
-            more = f"{wanted} sequences (held-out and evaluation ones included) are more"
-            yield "data.sequences", f"{more} than the {limit} of {kind}"
-    for path, length in _lengths(config):
-        if facts.length_limit is not None and length > facts.length_limit:
-            yield path, f"{length} is longer than the {facts.length_limit} tokens of {kind}"
-
-
-def _context_limits(config: Config) -> Iterator[tuple[str, str]]:
-    """Find where sequences are longer than the model can read."""
-    if config.model.spec.unlimited(config.model.config):
-        return
-    for path, length in _lengths(config):
-        if length > config.context:
-            yield (
-                path,
-                (
-                    f"{length} is longer than the model's context of {config.context}; "
-                    f"set model.context = {length}, or choose a model without a longest input"
-                ),
-            )
-
-
-def _lengths(config: Config) -> Iterator[tuple[str, int]]:
-    yield "data.length", config.data.length
-    if config.evaluation.length is not None:
-        yield "evaluation.length", config.evaluation.length
 
 
 def identity(value: Any) -> Any:

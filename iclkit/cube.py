@@ -67,7 +67,7 @@ def open_cube(path: str | Path) -> xr.Dataset:
 def final(data: xr.Dataset) -> xr.Dataset:
     """Return the cube at the last step of each cell; cells that have none are NaN."""
     if not data.sizes.get("step"):
-        return data.drop_vars("last_step").drop_dims("step", errors="ignore")
+        return data.drop_vars("last_step", errors="ignore").drop_dims("step", errors="ignore")
     steps = data["last_step"].fillna(data["step"][0]).astype(data["step"].dtype)
     return data.sel(step=steps).drop_vars("last_step")
 
@@ -101,7 +101,8 @@ def _measured(plan: Plan, cell: Cell, parts: Parts) -> _Measured:
     for part, names in parts.of(wanted.id, wanted.metrics):
         data = part.load()
         mine = {name for metric in cell.config.metrics if metric.name in names for name in _variables(metric)}
-        pieces.append(data[[name for name in data.data_vars if name in mine]])
+        steps = {name: data[name] for name in ("step", "tokens_seen") if name in data.coords}
+        pieces.append(data[[name for name in data.data_vars if name in mine]].assign_coords(steps))
     trainings, prior = plan.folder / "trainings", wanted.training.prior
     outcome = TrainingFolder(trainings / wanted.training.id).outcome or {}
     return _Measured(
@@ -164,7 +165,7 @@ def _gathered(
         if one.data is not None and name in one.data:
             array = one.data[name].transpose(*dims)
             places = [_places(coords[dim][1], array.indexes[dim].tolist()) for dim in dims]
-            values = array.values.astype(object) if text else array.values
+            values = array.fillna("").values.astype(object) if text else array.values
             whole[(*one.cell.index, *np.ix_(*places))] = values.item() if not dims else values
     return xr.DataArray(whole, dims=(*plan.dims, *dims), attrs=template.attrs)
 

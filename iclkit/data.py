@@ -1,4 +1,4 @@
-"""Addresses -> batches: what a model is trained on, and the splits it is measured on.
+"""Addresses -> batches: what a model is trained on.
 
 A sequence is (topic number, sequence number). Training sees topics 1..K and sequences 1..N; what is held out
 follows them; evaluation counts down from the top of the range, on streams of its own. So N = 10 is a prefix of
@@ -6,7 +6,7 @@ N = 100, and the evaluation data do not change when K or N do.
 """
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from attrs import evolve, frozen
@@ -15,14 +15,11 @@ from torch import Tensor
 from iclkit.config import Config
 from iclkit.keys import Key
 from iclkit.protocols import Batch
-from iclkit.reduction import Reducer
 from iclkit.spaces import Categorical
 from iclkit.specs import Listed
 
 TOP = 1 << 40
 """Numbers of fresh evaluation topics and sequences count down from here where a source has no limit of its own."""
-
-Design = Literal["stratified", "clustered"]
 
 _BLOCK = 4096  # sequences sampled at a time (channels counted): the sampler's cost is per time step
 _KEPT_BYTES = 1 << 28  # finite training data up to this size are sampled once and kept
@@ -215,160 +212,6 @@ class TrainingSequences:
         return batch if batch.tokens.is_floating_point() else evolve(batch, tokens=batch.tokens.long())
 
 
-@frozen(kw_only=True, eq=False)
-class Split:
-    """Evaluation sequences of one kind, in order of topic.
-
-    Parameters
-    ----------
-    name : train, sequences, topics, holdout-sequences or holdout-topics.
-    topic : int64 tensor (n,), index into the family, or topic numbers.
-    number : int64 tensor (n,).
-    sampler : makes their batches.
-    groups : int64 tensor (n,), the unit of the standard error each sequence belongs to, consecutive.
-    design : stratified, where the groups are given and sequences sampled in each; clustered, where the groups are
-        the sample.
-    weights : float64 tensor (K,), of the groups where all of them are there (stratified), else None.
-    optimum : the reference that is optimal here, or None.
-    lawful : whether that reference is the true law of a token given those before it.
-
-    """
-
-    name: str
-    topic: Tensor
-    number: Tensor
-    sampler: Sampler
-    groups: Tensor
-    design: Design
-    weights: Tensor | None
-    optimum: str | None
-    lawful: bool
-
-    def __len__(self) -> int:
-        return len(self.topic)
-
-    def reducer(self) -> Reducer:
-        """Return what averages over its sequences, in order, as they were sampled."""
-        return Reducer(self.design, None if self.weights is None else self.weights.numpy())
-
-    def chunk(self, rows: slice) -> Batch:
-        """Sample some of its sequences."""
-        return self.sampler.batch(self.topic[rows], self.number[rows])
-
-
-def splits(config: Config, source: Any, training: TrainingSequences) -> list[Split]:
-    """Return the splits of a cell: train, sequences (where K is finite), topics, and what is held out."""
-    made = [_train_split(config, source, training)]
-    if config.data.topics != "fresh":
-        made.append(_fresh_sequences(config, source, training))
-    made.append(_fresh_topics(config, source))
-    return made
-
-
-def _evaluation_sampler(config: Config, source: Any, family: Family | None) -> Sampler:
-    root = Key.root(config.seeds.evaluation).fold("evaluation")
-    return Sampler(config, source, family, root.fold("topics"), root.fold("sequences"), config.evaluation_length)
-
-
-def _train_split(config: Config, source: Any, training: TrainingSequences) -> Split:
-    """Sequences that were trained on, at the length of the evaluation.
-
-    Finite data: the first of each topic. Otherwise the first that training meets, no more than its steps reach (a
-    trainer tells by its settings `batch_size` and `steps`).
-    """
-    wanted, family, count = config.evaluation.sequences, training.family, training.count
-    stream = Key.root(config.seeds.sequences).fold("sequences")
-    design: Design
-    weights = None
-    if family is not None and count is not None and training.per_topic is not None:
-        topic = allocate(family.weights, min(wanted, count), config)
-        number = _place_in_run(topic) + 1
-        inside = number <= training.per_topic
-        topic, number, design = topic[inside], number[inside], "stratified"
-        groups, weights = topic, _if_all(family.weights, topic)
-    else:
-        size = getattr(config.trainer.config, "batch_size", 64)
-        seen = size * getattr(config.trainer.config, "steps", wanted)
-        topic, number = training.addresses(torch.arange(min(wanted, seen) or wanted), size)
-        order = topic.argsort(stable=True)
-        topic, number, design = topic[order], number[order], "clustered"
-        groups = topic if family is None else torch.arange(len(topic))
-    return Split(
-        name="train",
-        topic=topic,
-        number=number,
-        sampler=Sampler(config, source, family, topics_key(config), stream, config.evaluation_length),
-        groups=groups,
-        design=design,
-        weights=weights,
-        optimum="population" if config.data.topics == "fresh" else "mixture",
-        lawful=False,
-    )
-
-
-def _if_all(weights: Tensor, topic: Tensor) -> Tensor | None:
-    """Return the weights where every topic has a sequence; else the sequences are a sample of the topics."""
-    return weights if len(topic.unique()) == len(weights) else None
-
-
-def _fresh_sequences(config: Config, source: Any, training: TrainingSequences) -> Split:
-    assert training.family is not None
-    topic = allocate(training.family.weights, config.evaluation.sequences, config)
-    return Split(
-        name="sequences",
-        topic=topic,
-        number=(config.source.facts.sequences_limit or TOP) - _place_in_run(topic),
-        sampler=_evaluation_sampler(config, source, training.family),
-        groups=topic,
-        design="stratified",
-        weights=_if_all(training.family.weights, topic),
-        optimum="mixture",
-        lawful=True,
-    )
-
-
-def _fresh_topics(config: Config, source: Any) -> Split:
-    family, wanted = listed_family(config, source), config.evaluation.sequences
-    if family is not None:
-        topic = allocate(family.weights, wanted, config)
-    else:
-        topics = config.evaluation.topics or wanted
-        topic = TOP - (torch.arange(wanted) * topics).div(wanted, rounding_mode="floor")
-    return Split(
-        name="topics",
-        topic=topic,
-        number=(config.source.facts.sequences_limit or TOP) - _place_in_run(topic),
-        sampler=_evaluation_sampler(config, source, family),
-        groups=topic,
-        design="clustered" if family is None else "stratified",
-        weights=None if family is None else _if_all(family.weights, topic),
-        optimum="population",
-        lawful=True,
-    )
-
-
-def allocate(weights: Tensor, count: int, config: Config) -> Tensor:
-    """Spread `count` sequences over K topics, in order: int64 tensor (count,).
-
-    Two to each topic as far as they go, so that every topic's scatter is seen, and the others in proportion to the
-    weights: systematic sampling with one random offset, rounded up or down without bias.
-    """
-    each = min(2, count // len(weights))
-    rest = count - each * len(weights)
-    offset = float(Key.root(config.seeds.evaluation).fold("allocation").uniform())
-    places = (torch.arange(rest, dtype=torch.float64) + offset) / max(rest, 1)
-    drawn = torch.searchsorted(weights.cumsum(0), places, right=True).clamp_(max=len(weights) - 1)
-    return torch.cat([torch.arange(len(weights)).repeat(each), drawn]).sort().values
-
-
-def _place_in_run(values: Tensor) -> Tensor:
-    """Return 0, 1, 2, ... within each run of equal values."""
-    starts = torch.ones_like(values, dtype=torch.bool)
-    starts[1:] = values[1:] != values[:-1]
-    places = torch.arange(len(values))
-    return places - places[starts][starts.cumsum(0) - 1]
-
-
 def select(batch: Batch, rows: Tensor) -> Batch:
     """Return some sequences of a batch; the topics stay."""
     return evolve(
@@ -382,9 +225,3 @@ def select(batch: Batch, rows: Tensor) -> Batch:
 
 def _smallest(size: int) -> torch.dtype:
     return torch.uint8 if size <= 1 << 8 else torch.int16 if size <= 1 << 15 else torch.int32
-
-
-def chunk_rows(count: int, length: int, tokens: int = 8192) -> list[slice]:
-    """Cut `count` sequences into chunks of about so many tokens."""
-    size = max(1, tokens // length)
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]

@@ -203,14 +203,21 @@ def work(task: Task) -> dict[str, dict[str, Any]]:
     torch.set_num_threads(int(asked) if asked.isdigit() and int(asked) else 1)
     plugins, here = load(task.plugin_files), world.current()
     folder, base = Path(task.folder), Path(task.base)
-    outcomes = {}
-    for name, raw in task.trainings:
-        training = training_of(raw, plugins.registry, base)
+    trainings = [training_of(raw, plugins.registry, base) for _, raw in task.trainings]
+    for training, (name, _) in zip(trainings, task.trainings, strict=True):
         if training.id != name:
             raise StoreError(f"training {name} reads as {training.id} in a worker: a file it depends on has changed")
-        outcomes[name] = train.run(training, folder / "trainings", plugins.notify, here)
-    for _, raw, metrics in task.passes:
-        wanted = pass_of(raw, plugins.registry, base)
+    if trainings[0].stacked:
+        outcomes = train.run_together(trainings, folder / "trainings", plugins.notify, here)
+    else:
+        outcomes = {
+            training.id: train.run(training, folder / "trainings", plugins.notify, here) for training in trainings
+        }
+    wanted_passes = [(pass_of(raw, plugins.registry, base), metrics) for _, raw, metrics in task.passes]
+    if here.leads:
+        for wanted, metrics in wanted_passes:  # all of them before the first is measured
+            TrainingFolder(folder / "trainings" / wanted.training.id).declare(wanted.settings(metrics).values())
+    for wanted, metrics in wanted_passes:
         if outcomes[wanted.training.id]["status"] != "done":
             continue
         failed = _measure(wanted, metrics, folder, here)

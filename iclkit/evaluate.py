@@ -13,20 +13,18 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from attrs import asdict, define, evolve, field
+from attrs import define, evolve, field
 
 from iclkit import parts, provenance
 from iclkit.averages import Averages, describe
-from iclkit.data import Split, TrainingSequences, chunk_rows, splits
 from iclkit.errors import NotApplicable
-from iclkit.heads import ModulePredictor
-from iclkit.modules import build_module
+from iclkit.measured import Ground, SnapshotModels
 from iclkit.plan import Pass
 from iclkit.predictors import Memo
 from iclkit.protocols import MeasuredCell, ScoredBatch
-from iclkit.references import References
 from iclkit.snapshots import TrainingFolder
 from iclkit.specs import Component
+from iclkit.splits import Split, chunk_rows
 from iclkit.world import World
 
 Values = dict[tuple[str, str], np.ndarray]  # (metric, variable) -> one value per sequence
@@ -34,16 +32,35 @@ Values = dict[tuple[str, str], np.ndarray]  # (metric, variable) -> one value pe
 
 @define(kw_only=True, eq=False)
 class _Metric:
-    """A metric being measured; `failure` is the traceback that put it out."""
+    """A metric being measured; `reason` says why it does not apply, `failure` is the traceback that put it out."""
 
     component: Component
     made: Any
+    cell: MeasuredCell
     averages: Averages
+    reason: str = ""
     failure: str = ""
+
+    @property
+    def out(self) -> bool:
+        return bool(self.reason or self.failure)
 
     @property
     def dims(self) -> Mapping[str, tuple[str, ...]]:
         return {variable.name: variable.dims for variable in self.component.spec.variables}
+
+    def call(self, method: str, *args: Any) -> Any:
+        """Call one of its methods; None where it has none, or it does not apply, or it fails: the others go on."""
+        called = getattr(self.made, method, None)
+        if called is None or self.out:
+            return None
+        try:
+            return called(*args)
+        except NotApplicable as reason:
+            self.reason = str(reason)
+        except Exception:
+            self.failure = traceback.format_exc()
+        return None
 
 
 @define(kw_only=True, eq=False)
@@ -56,72 +73,63 @@ class Measured:
 
 def write_part(wanted: Pass, names: Sequence[str], folder: Path, world: World) -> Mapping[str, str]:
     """Measure metrics, by name, and write the part that holds them; return the tracebacks of those that failed."""
-    measured = measure(wanted, names, folder / "trainings", world)
+    config, place = wanted.config, TrainingFolder(folder / "trainings" / wanted.training.id)
+    models = SnapshotModels(config, place)
+    ground = Ground(config, models, (wanted.training, folder / "trainings"))
+    measured = measure(ground, wanted.settings(names), world)
     if measured is None:
         return {}
+    tokens = [place.tokens_seen(step) for step in models.steps]
+    data = measured.data.assign_coords(tokens_seen=("step", tokens))
     held = {name: wanted.metrics[name] for name in names if name not in measured.failures}
     if held:
         about = {"training": wanted.training.id, "versions": provenance.versions()}
-        parts.write(folder / "parts", wanted.id, held, measured.data, about)
+        parts.write(folder / "parts", wanted.id, held, data, about)
     return measured.failures
 
 
-def measure(wanted: Pass, names: Sequence[str], trainings: Path, world: World) -> Measured | None:
-    """Measure metrics, by name, on all snapshots of a training; None on ranks that do not lead."""
-    config, folder = wanted.config, TrainingFolder(trainings / wanted.training.id)
-    source, steps = config.source.build(), folder.steps()
-    training = TrainingSequences(config, source)
-    references = References(config, source, training)
-    found = splits(config, source, training)
-    metrics = {
-        component.name: _Metric(
-            component=component,
-            made=component.build(),
-            averages=Averages(component, [split.name for split in found], steps, list(references.predictors)),
-        )
-        for component in config.metrics
-        if component.name in names
-    }
-    for split in found:
-        for scored, groups, step in _scored(split, references, wanted, folder, steps, world):
+def measure(ground: Ground, settings: Mapping[str, str], world: World) -> Measured | None:
+    """Measure metrics on all models; None on ranks that do not lead. `settings` names theirs, see `Pass.settings`."""
+    wanted = [component for component in ground.config.metrics if component.name in settings]
+    metrics = {component.name: _begin(ground, component) for component in wanted}
+    for split in ground.splits:
+        for scored, groups, step in _scored(split, ground, world):
             values = {} if scored is None else _score(metrics.values(), scored, step)
             for piece, piece_groups in world.gather((values, groups)):  # in the order of the chunks
                 for (name, variable), value in piece.items():
                     metrics[name].averages.add(variable, split, step, value, piece_groups)
-    failures: dict[str, str] = {}
-    for some in world.gather({name: metric.failure for name, metric in metrics.items() if metric.failure}):
-        failures |= some
+    for others in world.gather({name: (metric.reason, metric.failure) for name, metric in metrics.items()}):
+        for name, (reason, failure) in others.items():
+            metrics[name].reason = metrics[name].reason or reason
+            metrics[name].failure = metrics[name].failure or failure
     if not world.leads:
         return None
-    whole = [metric for name, metric in metrics.items() if name not in failures]
-    data = xr.merge([metric.averages.dataset() for metric in whole], join="outer", compat="no_conflicts")
-    data = data.assign_coords(step=steps, tokens_seen=("step", [folder.tokens_seen(step) for step in steps]))
-    optimum = {split.name: _optimum(split, references) for split in found}
-    cell = MeasuredCell(
-        data=data,
-        source=source,
-        splits=tuple(optimum),
-        references={name: tuple(references.predictors) for name in optimum},
-        optimum=optimum,
-        laws={name: references.laws(name) for name in optimum},
-        length=config.evaluation_length,
-        history=folder.history(),
+    whole = [metric for metric in metrics.values() if not metric.out]
+    data = xr.merge([metric.averages.dataset(metric.made) for metric in whole], join="outer", compat="no_conflicts")
+    data = data.assign_coords(step=list(ground.models.steps))
+    for metric in metrics.values():
+        data = _finish(metric, data, ground, settings[metric.component.name])
+    return Measured(data=data, failures={name: metric.failure for name, metric in metrics.items() if metric.failure})
+
+
+def _begin(ground: Ground, component: Component) -> _Metric:
+    steps, references = list(ground.models.steps), list(ground.references.predictors)
+    metric = _Metric(
+        component=component,
+        made=component.build(),
+        cell=ground.cell(component),
+        averages=Averages(component, [split.name for split in ground.splits], steps, references),
     )
-    for metric in whole:
-        data = _finish(metric, data, cell)
-    failures |= {metric.component.name: metric.failure for metric in whole if metric.failure}
-    return Measured(data=data, failures=failures)
+    metric.call("begin", metric.cell)
+    return metric
 
 
-def _scored(
-    split: Split, references: References, wanted: Pass, folder: TrainingFolder, steps: list[int], world: World
-) -> Iterator[tuple[ScoredBatch | None, np.ndarray, int | None]]:
+def _scored(split: Split, ground: Ground, world: World) -> Iterator[tuple[ScoredBatch | None, np.ndarray, int | None]]:
     """Iterate over (batch, groups, step): each round of chunks without a model first, then with every snapshot's.
 
     In a round each rank has one chunk; a rank that has none left takes part with None.
     """
-    config, module = wanted.config, build_module(wanted.config)
-    chunks = chunk_rows(len(split), config.evaluation_length)
+    steps, chunks = ground.models.steps, chunk_rows(len(split), ground.config.evaluation_length)
     for start in range(0, len(chunks), world.size):
         own = start + world.rank
         rows = chunks[own] if own < len(chunks) else None
@@ -130,55 +138,54 @@ def _scored(
                 yield None, np.zeros(0, dtype=np.int64), step
             continue
         groups = split.groups[rows].numpy()
-        scored = ScoredBatch(
-            **asdict(split.chunk(rows), recurse=False),
-            split=split.name,
-            references=references.memos(),
-            optimum=_optimum(split, references),
-            lawful=split.lawful,
-        )
+        scored = ground.batch(split, rows)
         yield scored, groups, None
         for step in steps:
-            module.load_state_dict(folder.weights(step))
-            model = Memo(ModulePredictor(module, config.source.facts, config.data.bos))
-            yield evolve(scored, model=model), groups, step
-
-
-def _optimum(split: Split, references: References) -> str | None:
-    return split.optimum if split.optimum in references.predictors else None
+            yield evolve(scored, model=Memo(ground.models[step])), groups, step
 
 
 def _score(metrics: Iterable[_Metric], scored: ScoredBatch, step: int | None) -> Values:
     """Return what the metrics make of one batch, float64 (b, ...); masked positions are NaN."""
     made: Values = {}
     for metric in metrics:
-        method = getattr(metric.made, "score_references" if step is None else "score", None)
-        if method is None or metric.failure:
-            continue
-        try:
-            for name, value in method(scored).items():
-                if metric.dims[name][-1] == "position":
-                    mask = scored.mask.view(len(scored), *[1] * (value.ndim - 2), scored.length)
-                    value = torch.where(mask, value, torch.nan)
-                made[metric.component.name, name] = value.detach().cpu().double().numpy()
-        except Exception:  # the other metrics go on
-            metric.failure = traceback.format_exc()
+        values = metric.call("score_references" if step is None else "score", scored)
+        for name, value in (values or {}).items():
+            if metric.dims[name][-1] == "position":
+                mask = scored.mask.view(len(scored), *[1] * (value.ndim - 2), scored.length)
+                value = torch.where(mask, value, torch.nan)
+            made[metric.component.name, name] = value.detach().cpu().double().numpy()
     return made
 
 
-def _finish(metric: _Metric, data: xr.Dataset, cell: MeasuredCell) -> xr.Dataset:
+def _finish(metric: _Metric, data: xr.Dataset, ground: Ground, settings: str) -> xr.Dataset:
     """Add what a metric makes of the reduced values, or the reason why it does not apply."""
-    finish = getattr(metric.made, "finish", None)
-    if finish is None:
+    component, extra = metric.component, None
+    if hasattr(metric.made, "finish") and not metric.out:
+        extra = metric.call("finish", ground.after(metric.cell, component, settings, _own(component, data)))
+    if metric.reason:
+        data = data.drop_vars([name for name in _averaged(component) if name in data])
+        return data.assign({component.reason_variable: ((), metric.reason)})
+    if extra is None:
         return data
-    try:
-        extra = finish(cell)
-    except NotApplicable as reason:
-        return data.assign({metric.component.reason_variable: ((), str(reason))})
-    except Exception:  # the other metrics go on
-        metric.failure = traceback.format_exc()
-        return data
-    variables = {variable.name: variable for variable in metric.component.spec.variables}
+    variables = {variable.name: variable for variable in component.spec.variables}
     for name in extra.data_vars:
-        extra[name].attrs |= describe(metric.component, variables.get(str(name)))
-    return data.merge(extra.rename({name: metric.component.variable(str(name)) for name in extra.data_vars}))
+        extra[name].attrs |= describe(component, variables.get(str(name)))
+    extra = extra.rename({name: component.variable(str(name)) for name in extra.data_vars})
+    merged = data.merge(extra, join="outer", compat="no_conflicts")
+    return merged.assign({name: array.fillna("") for name, array in merged.items() if array.dtype.kind == "O"})
+
+
+def _averaged(component: Component) -> Iterator[str]:
+    """Iterate over the names that a metric's averages have."""
+    for variable in component.spec.variables:
+        yield component.variable(variable.name)
+        yield f"{component.variable(variable.name)}_se"
+
+
+def _own(component: Component, data: xr.Dataset) -> xr.Dataset:
+    """Return the data with a renamed metric's own variables as its spec calls them, in place of another metric's."""
+    if component.name == component.kind:
+        return data
+    declared = [f"{variable.name}{end}" for variable in component.spec.variables for end in ("", "_se")]
+    own = {component.variable(name): name for name in declared if component.variable(name) in data}
+    return data.drop_vars([name for name in declared if name in data]).rename(own)

@@ -4,7 +4,7 @@ A training is named by everything that shapes its weights; a pass by its trainin
 that differ in neither share both.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from iclkit.sweep import Axis
 
 COHORT_LIMIT = 32
 """Members of a cohort at most: more fall out of cache and gain nothing."""
+
+COHORT_LEAST = 8
+"""Members below which a cohort is not cut to give every worker one: fewer gain less from running together."""
 
 BUILTIN_DIMS = frozenset({"step", "split", "position", "reference", "shots"})
 _SWEEP_WIDE = frozenset(
@@ -57,6 +60,11 @@ class Training:
     raw: Mapping[str, Any]
     prior: "Training | None" = None
 
+    @property
+    def stacked(self) -> bool:
+        """Whether its trainer was asked to run trainings of one shape as one tensor program."""
+        return getattr(self.config.trainer.config, "stack", False) is True
+
 
 @frozen(kw_only=True, eq=False)
 class Pass:
@@ -67,6 +75,10 @@ class Pass:
     config: Config
     raw: Mapping[str, Any]
     metrics: Mapping[str, str]
+
+    def settings(self, names: Iterable[str]) -> dict[str, str]:
+        """Return what names the settings of these metrics on this pass, for the record of who reads held-out data."""
+        return {name: f"{self.id}-{self.metrics[name]}" for name in names}
 
 
 @frozen(kw_only=True, eq=False)
@@ -181,7 +193,7 @@ def _plan(raw: Mapping[str, Any], path: Path, text: str, base: Path, registry: R
         cells=tuple(cells),
         trainings=tuple(trainings.values()),
         passes=tuple(passes.values()),
-        cohorts=_cohorts(trainings.values()),
+        cohorts=_cohorts(trainings.values(), first.workers),
         execution=first.execution,
         workers=first.workers,
         keep=first.store.keep,
@@ -274,7 +286,8 @@ def pass_of(raw: Mapping[str, Any], registry: Registry, base: Path) -> Pass:
 
 
 def _prior_raw(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    own = {key: value for key, value in raw.items() if key != "prior"}
+    """Return the tables of a prior; it is not measured, and what the cell's metrics need is no need of its own."""
+    own = {key: value for key, value in raw.items() if key not in ("prior", "metrics")}
     return sweep.merge(own, {key: value for key, value in raw["prior"].items() if key != "grow"})
 
 
@@ -289,23 +302,24 @@ def _pass(config: Config, raw: Mapping[str, Any], training: Training) -> Pass:
     return Pass(id=name, training=training, config=config, raw=raw, metrics=metrics)
 
 
-def _cohorts(trainings: Iterable[Training]) -> tuple[tuple[Training, ...], ...]:
+def _cohorts(trainings: Iterable[Training], workers: int) -> tuple[tuple[Training, ...], ...]:
     """Group trainings that may run as one tensor program: equal but for stackable fields, and asked to stack."""
     groups: dict[str, list[Training]] = {}
     for training in trainings:
-        config = training.config
-        stack = getattr(config.trainer.config, "stack", False)
-        name = digest(_shape(training)) if stack else training.id
-        members = groups.setdefault(name, [])
-        if len(members) == COHORT_LIMIT:
-            groups[f"{name}-{len(groups)}"] = groups.pop(name)
-            members = groups.setdefault(name, [])
-        members.append(training)
-    return tuple(tuple(members) for members in groups.values())
+        groups.setdefault(digest(_shape(training)) if training.stacked else training.id, []).append(training)
+    return tuple(cohort for members in groups.values() for cohort in _cut(members, workers))
+
+
+def _cut(members: list[Training], workers: int) -> Iterator[tuple[Training, ...]]:
+    """Cut trainings of one shape into cohorts of about equal size, one for each worker where they are many enough."""
+    limit = min(COHORT_LIMIT, max(COHORT_LEAST, -(-len(members) // max(workers, 1))))
+    count = -(-len(members) // limit)
+    for part in range(count):
+        yield tuple(members[part * len(members) // count : (part + 1) * len(members) // count])
 
 
 def _shape(training: Training) -> Any:
-    """Return the identity of a training without its stackable fields."""
+    """Return the identity of a training without what members of a cohort may differ in; priors have a shape too."""
     config = training.config
     shape = {key: value for key, value in training.identity.items() if key not in ("seeds", "source")}
     shape["data"] = {key: value for key, value in shape["data"].items() if key not in ("topics", "sequences")}
@@ -313,4 +327,6 @@ def _shape(training: Training) -> Any:
         component: Component = getattr(config, name)
         stackable = {field.name for field in component.spec.config.__attrs_attrs__ if field.metadata.get("stackable")}
         shape[name] = {key: value for key, value in shape[name].items() if key not in stackable}
-    return shape | {"space": str(config.source.facts.space)}
+    if training.prior is not None:
+        shape["prior"] = _shape(training.prior)
+    return shape | {"space": str(config.source.facts.space), "noise": config.source.facts.noise}

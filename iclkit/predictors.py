@@ -5,6 +5,7 @@ Everything is float64 and in nats. A probability of 0 is a log-probability of -i
 
 import math
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -27,6 +28,21 @@ class CategoricalDistribution:
     """
 
     log_probs: Tensor
+
+    @cached_property
+    def probs(self) -> Tensor:
+        """The probabilities, float64 (B, T, V)."""
+        return self.log_probs.exp()
+
+    @cached_property
+    def entropy(self) -> Tensor:
+        """-E ln p, float64 (B, T), nats."""
+        return -_expect(self, self.log_probs)
+
+    @cached_property
+    def everywhere(self) -> bool:
+        """Whether no token is ruled out anywhere."""
+        return bool((self.probs != 0).all())
 
     def log_prob(self, tokens: Tensor) -> Tensor:
         """Return the log-probability of tokens, int64 (B, T); float64 (B, T)."""
@@ -95,13 +111,14 @@ def kl(p: Distribution, q: Distribution) -> Tensor:
 def entropy(p: Distribution) -> Tensor:
     """Return -E_p ln p, float64 (B, T), nats (differential entropy for reals)."""
     if isinstance(p, CategoricalDistribution):
-        return -_expect(p, p.log_probs)
+        return p.entropy
     return p.log_det + p.mean.shape[-1] * (0.5 + _HALF_LOG_2PI)
 
 
 def _expect(p: CategoricalDistribution, values: Tensor) -> Tensor:
     """Average values (B, T, V) under p, with 0 times anything being 0."""
-    return torch.where(p.log_probs == -torch.inf, 0.0, p.log_probs.exp() * values).sum(-1)
+    weighted = p.probs * values
+    return (weighted if p.everywhere else torch.where(p.probs == 0, 0.0, weighted)).sum(-1)
 
 
 def _gaussian_kl(p: GaussianDistribution, q: GaussianDistribution) -> Tensor:
@@ -252,7 +269,7 @@ class Memo:
     """A predictor that computes what it is asked of one batch once."""
 
     def __init__(self, predictor: Predictor):
-        self._predictor = predictor
+        self.predictor = predictor
         self._known: dict[str, Any] = {}
 
     def log_prob(self, batch: Batch) -> Tensor:
@@ -260,7 +277,7 @@ class Memo:
         if "log_prob" not in self._known:
             distribution = self.distribution(batch)
             self._known["log_prob"] = (
-                self._predictor.log_prob(batch) if distribution is None else distribution.log_prob(batch.tokens)
+                self.predictor.log_prob(batch) if distribution is None else distribution.log_prob(batch.tokens)
             )
         return self._known["log_prob"]
 
@@ -271,11 +288,11 @@ class Memo:
             if isinstance(known, GaussianDistribution):
                 self._known["mean"] = known.mean
             else:
-                self._known["mean"] = conditional_mean(self._predictor, batch)
+                self._known["mean"] = conditional_mean(self.predictor, batch)
         return self._known["mean"]
 
     def distribution(self, batch: Batch) -> Distribution | None:
         """Return the predictor's answer for the batch this memo belongs to."""
         if "distribution" not in self._known:
-            self._known["distribution"] = self._predictor.distribution(batch)
+            self._known["distribution"] = self.predictor.distribution(batch)
         return self._known["distribution"]

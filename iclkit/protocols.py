@@ -6,10 +6,10 @@ position axis holds l = 1 .. T. All losses and log-probabilities are natural log
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     import xarray as xr
     from torch import Tensor
 
+    from iclkit.errors import TrainingDiverged
     from iclkit.keys import Key
     from iclkit.predictors import Distribution
+    from iclkit.specs import Facts
 
 Reference = Literal["oracle", "mixture", "population"]
 
@@ -114,8 +116,19 @@ class Source(Protocol):
     Listed families are asked only for the numbers 1 .. n that their facts list; drawn families for any positive
     number below 2**62. Only `topics`, `sample` and `oracle` are required. Where `mixture` is missing the core
     merges `oracle` over the topics, exactly and one topic at a time; where the topics are listed the population
-    is the mixture over all of them. A source some of whose addresses hold one and the same sequence has a method
-    `alias(topics, topic, number)` -> int64 (B,): the numbers whose sequences these addresses hold.
+    is the mixture over all of them. A source that knows which token follows which has a method
+    `bigrams(topics, length)`: the law of the first token, float64 (K, V), and of two neighbours, (K, V, V), averaged
+    over positions 2 .. length; without it naive predictors are estimated from samples. A source of which some tokens
+    tell the topic where they recur (names) has a method `recurring_tokens()` that returns their indices. A source some
+    of whose addresses hold one and the same sequence has a method `alias(topics, topic, number)` -> int64 (B,): the
+    numbers whose sequences these addresses hold.
+
+    Some metrics ask for more. `beliefs(batch)` -> float64 (B, T, S) is what one who knows the topic knows of the hidden
+    state after x_1 .. x_l. `prompts(topics, shots, length, count, key, examples)` makes few-shot prompts: each `shots`
+    examples of `length` tokens, a delimiter after each, and a test input. Its result has `batch()`, whose last tokens
+    are the labels, `label`, int64 (n,), `possible`, bool (n,), False where there is no label, and may have `ceiling()`,
+    int64 (n,), the best answers given how prompts are made. `leaky(topics, weights, leak)` is the mixture of topics
+    whose hidden states go anywhere with a small probability.
     """
 
     def topics(self, numbers: Tensor, key: Key) -> Topics:
@@ -250,6 +263,42 @@ class Trainer(Protocol):
         ...
 
 
+class Cohort(Protocol):
+    """What a trainer gets for trainings that run as one tensor program: a job for each of its M members.
+
+    The trainers are the members' own; their configs differ in fields marked `stackable` alone. The members' modules
+    have one shape, their lengths and their batches' shapes agree.
+    """
+
+    jobs: Sequence[Job]
+    trainers: Sequence[Any]
+
+    def stack(self, members: Sequence[int]) -> torch.nn.Module:
+        """Return a module that computes what these members' modules do, with their present weights.
+
+        It maps inputs with a leading member axis, (M, B, T) or (M, B, T, D), to the outputs of each member. Its
+        parameters have the names of a member's; each holds the members' one after another along its first axis.
+        """
+        ...
+
+    def loss(self, module: torch.nn.Module, batches: Sequence[Batch]) -> Tensor:
+        """Return the loss of each token of each member's batch, float32 tensor (M, B, T); see `Job.loss`."""
+        ...
+
+
+class CohortTrainer(Trainer, Protocol):
+    """A trainer whose config has a field `stack`: where that is true, trainings of one shape run together."""
+
+    def fit_together(self, cohort: Cohort) -> Iterator[tuple[int, Snapshot | TrainingDiverged]]:
+        """Train the members of a cohort as one tensor program, a cohort of one too.
+
+        Yields (member, Snapshot), each member's in order, and (member, TrainingDiverged) where a member's loss is not
+        finite: that one is over, the others go on. A member's weights are the same bits in any cohort. Each state is
+        saved with the member's own job; members may have been saved at different steps. An error ends all members.
+        """
+        ...
+
+
 @frozen(kw_only=True, eq=False)
 class ScoredBatch(Batch):
     """A batch of one split with everything that predicts it; what each computes is computed once.
@@ -271,36 +320,115 @@ class ScoredBatch(Batch):
     model: Any = None
 
 
+class Models(Protocol):
+    """The models to measure, by the step of their snapshot."""
+
+    steps: tuple[int, ...]
+    """In order."""
+
+    def __getitem__(self, step: int) -> Any:
+        """Return the model of a snapshot as a Predictor, with its torch module as `module` where it has one.
+
+        It holds until another step is asked for.
+        """
+        ...
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> Any:
+        """Return a model of its own with these weights, by name, as a Predictor; others stay as it was built.
+
+        Raises NotApplicable where the models are no torch modules.
+        """
+        ...
+
+
 @frozen(kw_only=True, eq=False)
-class MeasuredCell:
-    """What `finish` gets once the pass is over.
+class LogProbs:
+    """What a predictor gives the sequences of a split, in order of topic.
 
     Parameters
     ----------
-    data : Dataset of what `score` and `score_references` gave, reduced, with standard errors.
-    source : the built source.
+    values : float64 tensor (n, T), natural log-probability of each token; NaN where the mask is False.
+    topic : int64 tensor (n,), the topics' numbers.
+    number : int64 tensor (n,), the sequences' numbers; two rows of one topic and number are one sequence.
+
+    """
+
+    values: Tensor
+    topic: Tensor
+    number: Tensor
+
+
+@frozen(kw_only=True, eq=False)
+class PriorRun:
+    """The training that ran first: its last weights, a state dict, and the data they were made from."""
+
+    weights: Mapping[str, Tensor]
+    data: TrainingData
+
+
+@frozen(kw_only=True, eq=False)
+class MeasuredCell:
+    """What a metric may know: `begin` gets it before the pass, `finish` once the pass is over.
+
+    Parameters
+    ----------
+    data : Dataset of what `score` and `score_references` gave, reduced, with standard errors; empty in `begin`.
+    source, facts : the built source, and what it says of itself.
     splits : names of the splits, in order.
     references : for each split the names of its references.
     optimum : for each split the name of its optimum, or None.
     laws : for each split the references whose own law it is, each with `name`, and `asked`, `topics` and `weights`
         to give to `source.optimum`.
     length : T of the evaluation.
-    history : the training's record.
+    steps : the snapshots' steps, in order.
+    models : their models.
+    key : a stream of the metric's own, one state.
+    known : the K topics the training knows by number, with `topics` and `weights`; None where they have no end.
+    fresh : called with a count, returns as many fresh topics with weights (all topics of a listed source).
+    batches : called with the name of a split, iterates over its sequences, with references and without a model.
+        Held-out splits are there for a metric that needs them, in `finish` alone.
+    log_probs : called with the name of a split and a step, or the name of a reference, returns what that step's model,
+        or that reference, gives its sequences; computed once for all metrics.
+    history : the training's record; empty where the model was trained elsewhere.
+    training : the training sequences; None where the model was trained elsewhere.
+    trainer : the settings of the trainer; None where the model was trained elsewhere.
+    prior : the training that ran first; None without one.
+    declared : whether this metric's settings were on record before held-out data were first served.
 
     """
 
     data: xr.Dataset
     source: Any
+    facts: Facts
     splits: tuple[str, ...]
     references: Mapping[str, tuple[str, ...]]
     optimum: Mapping[str, str | None]
     laws: Mapping[str, tuple[Any, ...]]
     length: int
-    history: Mapping[str, np.ndarray] = field(factory=dict)
+    steps: tuple[int, ...]
+    models: Models
+    key: Key
+    known: Any
+    fresh: Callable[[int], Any]
+    batches: Callable[[str], Iterator[ScoredBatch]]
+    log_probs: Callable[[str, int | str], LogProbs]
+    history: Mapping[str, np.ndarray]
+    training: TrainingData | None
+    trainer: Any
+    prior: PriorRun | None
+    declared: bool
 
 
 class Metric(Protocol):
-    """Measures. All three methods are optional; a metric has at least one."""
+    """Measures. All methods are optional; a metric scores or finishes.
+
+    Any of them may raise NotApplicable: the metric is left out of the cell and the reason stored. A metric whose
+    variables have dims of its own has an attribute `coords`, {dim: sequence of labels}, once it has begun.
+    """
+
+    def begin(self, cell: MeasuredCell) -> None:
+        """Get ready for a pass."""
+        ...
 
     def score(self, batch: ScoredBatch) -> Mapping[str, Tensor]:
         """Return one value per sequence for a snapshot's model: {variable: float64 tensor (B, ...)}.
@@ -314,5 +442,5 @@ class Metric(Protocol):
         ...
 
     def finish(self, cell: MeasuredCell) -> xr.Dataset:
-        """Make what needs everything reduced. Raises NotApplicable where it has no meaning."""
+        """Make what needs everything reduced, the models by step, or the training's record."""
         ...

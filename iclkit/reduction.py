@@ -28,6 +28,7 @@ class Reducer:
         self._open: tuple[Any, Array, Array, Array] | None = None  # group, count, mean, sum of squared deviations
         self._shift: Array | None = None
 
+    @np.errstate(invalid="ignore")  # where a value is infinite so is the mean, and its error is undefined
     def add(self, values: Array, groups: NDArray[np.int64]) -> None:
         """Add values (b, ...) of sequences whose groups (b,) continue in order."""
         values = np.asarray(values, dtype=np.float64)
@@ -52,19 +53,19 @@ class Reducer:
         self._close(ids[:-1], count[:-1], mean[:-1], squares[:-1])
         self._open = ids[-1], count[-1], mean[-1], squares[-1]
 
+    @np.errstate(invalid="ignore", divide="ignore")
     def result(self) -> tuple[Array, Array, Array]:
         """Return (mean, standard error, number of values), each of the trailing shape; NaN where undefined."""
         if self._open is None or self._shift is None:
             raise ValueError("nothing was added")
         self._close_open()
-        with np.errstate(invalid="ignore", divide="ignore"):
-            if self._design == "stratified":
-                mean, variance = self._sum / self._total, self._stratified() / self._total**2
-            else:
-                mean = self._sum / self._count
-                scatter = self._sum_squares - 2 * mean * self._sum_products + mean**2 * self._count_squares
-                variance = np.maximum(scatter, 0) * self._groups / (self._groups - 1) / self._count**2
-            error = np.where(self._count > 1, np.sqrt(variance), np.nan)
+        if self._design == "stratified":
+            mean, variance = self._sum / self._total, self._stratified() / self._total**2
+        else:
+            mean = self._sum / self._count
+            scatter = self._sum_squares - 2 * mean * self._sum_products + mean**2 * self._count_squares
+            variance = np.maximum(scatter, 0) * self._groups / (self._groups - 1) / self._count**2
+        error = np.where(self._count > 1, np.sqrt(variance), np.nan)
         return mean + self._shift, error, self._count
 
     def _stratified(self) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +122,23 @@ class TrainingFolder:
             return step, safetensors.torch.load_file(path)
         except SafetensorError:  # damaged: the training begins anew, which costs time alone
             return None
+
+    def declare(self, settings: Iterable[str]) -> None:
+        """Put settings of metrics that read held-out data on record, unless such data were served before."""
+        record = self._holdout()
+        if record["served"] or set(settings) <= set(record["declared"]):
+            return
+        files.write_json(self.path / "holdout.json", record | {"declared": sorted({*record["declared"], *settings})})
+
+    def serve_holdout(self) -> frozenset[str]:
+        """Note that held-out data are served from now on; return the settings that were on record before."""
+        record = self._holdout()
+        if not record["served"]:
+            files.write_json(self.path / "holdout.json", record | {"served": True})
+        return frozenset(record["declared"])
+
+    def _holdout(self) -> dict[str, Any]:
+        return files.read_json(self.path / "holdout.json") or {"declared": [], "served": False}
 
     def thin(self, keep: Any) -> None:
         """Remove the snapshots that are not to be kept: "all", "last" or a tuple of steps."""

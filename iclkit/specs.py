@@ -5,7 +5,7 @@ where its code lives (`build`, an import string). Nothing heavy loads until `bui
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -130,22 +130,31 @@ class SourceSpec(Spec):
 class ModelSpec(Spec):
     """A model. `build(config, space, context)` returns a causal `torch.nn.Module`.
 
+    A config that names files may have a method `portable()`, which returns one that builds the same module, but for
+    its weights, without them: what `iclkit export` writes.
+
     Parameters
     ----------
     unlimited : whether, under this config, inputs longer than the training context are possible.
-    stacked : import string of a builder of the model with a leading member axis, for cohorts.
+    stacked : import string of a builder of the model with a leading member axis, for cohorts: `stacked(config, space,
+        context, members)` -> module, see `iclkit.protocols.Cohort`. Without one, torch.func.vmap maps the model.
     grow : import string of `grow(small, large, operator)` -> weights, for prior initialisation across shapes.
+    exports : import string of `exports(config, space, context, weights)` -> {path: bytes}, the files in which another
+        library reads these weights, for `iclkit export`; it raises NotApplicable where there are none.
 
     """
 
     unlimited: Callable[[Any], bool] = lambda config: False
     stacked: str | None = None
     grow: str | None = None
+    exports: str | None = None
 
 
 @frozen(kw_only=True)
 class TrainerSpec(Spec):
-    """A trainer. `build(config)` returns a `Trainer`."""
+    """A trainer. `build(config)` returns a `Trainer`; `records(config)` names the columns of its history."""
+
+    records: Callable[[Any], tuple[str, ...]] = lambda config: ()
 
 
 @frozen(kw_only=True)
@@ -169,18 +178,23 @@ class MetricSpec(Spec):
     ----------
     variables : what it makes. Dims `step` and `split` are filled in by the core; a standard error `<name>_se` is
         added to every variable that the core averages over sequences.
-    needs : what it cannot do without, of "holdout", "records", "prior", "one-pass".
+    needs : what it cannot do without under this config, told before anything is trained: "holdout-topics",
+        "holdout-sequences", "drawn-topics", "finite-data", "one-pass" (no sequence is trained on twice), "prior", or
+        "record:NAME" for a column of the training's record.
     role : whether the numbers are measurements or bounds.
     applies : whether it has a meaning for a source of these facts; a default metric that has none is left out.
     sentence : import string of a function Dataset -> str | None, printed at the end of a run.
+    forecast : import string of a function (config, facts, data, length) -> lines of text, printed by `iclkit plan`:
+        what can be expected of it before anything is trained.
 
     """
 
     variables: tuple[Variable, ...]
-    needs: tuple[str, ...] = ()
+    needs: Callable[[Any], tuple[str, ...]] = lambda config: ()
     role: Role = "measurement"
     applies: Callable[[Facts], bool] = lambda facts: True
     sentence: str | None = None
+    forecast: str | None = None
 
 
 @frozen(kw_only=True)
@@ -273,4 +287,5 @@ def resolve(reference: str) -> Any:
     return value
 
 
+Table = Mapping[str, Any]  # a config field of this type is a table whose keys only the component knows
 ConfigPath = Path  # a config field of this type is relative to the config file and hashed by content

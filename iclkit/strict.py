@@ -18,7 +18,7 @@ from attrs import frozen
 
 from iclkit.errors import PluginError, Problem
 from iclkit.registry import Registry
-from iclkit.specs import Component
+from iclkit.specs import Component, Table
 
 _WORDS = {
     int: "an integer",
@@ -66,6 +66,7 @@ class Structurer:
         for kind in (int, float, bool, str):
             converter.register_structure_hook(kind, _scalar)
         converter.register_structure_hook(Path, self._path)
+        converter.register_structure_hook_factory(lambda kind: kind == Table, lambda _: _table)
         converter.register_structure_hook_factory(attrs.has, self._attrs_hook)
         converter.register_structure_hook_factory(_is_tuple, self._tuple_hook)
         converter.register_structure_hook_factory(_is_literal, lambda _: _literal)
@@ -183,6 +184,34 @@ def _scalar(value: Any, kind: type) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise Problems.one(f"{value} is not a setting")
     return value
+
+
+def _table(value: Any, _: Any) -> Any:
+    """Return a table as it is, once all in it is what JSON has too: no dates, no infinity."""
+    if not isinstance(value, Mapping):
+        raise Problems.one(_mismatch(value, dict))
+    problems = []
+    for key, item in value.items():
+        try:
+            _plain(item)
+        except Problems as found:
+            problems += below(str(key), found.problems)
+    if problems:
+        raise Problems(problems)
+    return dict(value)
+
+
+def _plain(value: Any) -> None:
+    """Raise Problems where a value cannot stand in JSON."""
+    if isinstance(value, Mapping):
+        _table(value, Table)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _plain(item)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise Problems.one(f"{value} is not a setting")
+    elif value is not None and type(value) not in (bool, int, float, str):
+        raise Problems.one(f"expected a number, a string, true or false, a list or a table, got {_show(value)}")
 
 
 def _literal(value: Any, kind: Any) -> Any:

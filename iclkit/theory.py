@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from iclkit import plan
 from iclkit.config import Config
-from iclkit.data import Split, TrainingSequences, chunk_rows, splits
+from iclkit.data import TrainingSequences
 from iclkit.errors import ConfigError, UsageError
 from iclkit.plugins import Plugins
 from iclkit.predictors import CategoricalDistribution, Memo, entropy
@@ -24,6 +24,7 @@ from iclkit.protocols import Exact
 from iclkit.references import Law, References
 from iclkit.spaces import Categorical
 from iclkit.specs import Component
+from iclkit.splits import Split, chunk_rows, splits
 from iclkit.strict import Problems, Structurer, below
 
 Array = NDArray[np.float64]

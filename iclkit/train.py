@@ -3,7 +3,7 @@
 import resource
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ from torch.nn import Module
 
 from iclkit import heads, provenance
 from iclkit.data import TrainingSequences, select
-from iclkit.errors import ConfigError, IclkitError, Problem, RunFailures, StoreError
+from iclkit.errors import ConfigError, IclkitError, Problem, RunFailures, StoreError, TrainingDiverged
 from iclkit.keys import Key
-from iclkit.modules import build_module
+from iclkit.modules import build_module, stack_modules
 from iclkit.plan import Training
 from iclkit.predictors import Mixture, Predictor, mixture_over
-from iclkit.protocols import Batch
+from iclkit.protocols import Batch, Snapshot
 from iclkit.snapshots import TrainingFolder
 from iclkit.specs import resolve
 from iclkit.world import World
@@ -45,6 +45,7 @@ class TrainingJob:
         self._floor: float | None = None
         self._began = time.perf_counter()
         self._before = (folder.progress or {}).get("wall_time", 0.0)
+        self._sharing = 1
         self._reported = 0.0
 
     @cached_property
@@ -58,8 +59,12 @@ class TrainingJob:
 
     @property
     def wall_time(self) -> float:
-        """Seconds spent on this training, in earlier sessions too."""
-        return self._before + time.perf_counter() - self._began
+        """Seconds spent on this training, in earlier sessions too; its share of those spent on a cohort."""
+        return self._before + (time.perf_counter() - self._began) / self._sharing
+
+    def share_time(self, members: int) -> None:
+        """Count the time from now on as that of so many trainings."""
+        self._before, self._began, self._sharing = self.wall_time, time.perf_counter(), members
 
     def loss(self, module: Module, batch: Batch) -> Tensor:
         """Return the loss of each token, float32 (B, T), nats."""
@@ -112,39 +117,132 @@ class TrainingJob:
         return -float(values[batch.mask & values.isfinite()].mean())
 
 
+class TrainingCohort:
+    """What a trainer gets for trainings that run together; see `iclkit.protocols.Cohort`."""
+
+    def __init__(self, jobs: Sequence[TrainingJob]):
+        self.jobs = jobs
+        self.trainers = [job.config.trainer.build() for job in jobs]
+
+    def stack(self, members: Sequence[int]) -> Module:
+        """Return these members' models as one, with a leading member axis."""
+        return stack_modules(self.jobs[0].config, [self.jobs[member].module for member in members])
+
+    def loss(self, module: Module, batches: Sequence[Batch]) -> Tensor:
+        """Return the loss of each token, float32 (M, B, T), nats."""
+        first, config = self.jobs[0], self.jobs[0].config
+        model = config.model
+        longest = None if model.spec.stacked or model.spec.unlimited(model.config) else config.context
+        return heads.losses_together(module, first.facts, batches, config.data.bos, longest)
+
+
 def run(training: Training, folder: Path, notify: Callable[..., None], world: World) -> dict[str, Any]:
     """Train what is missing of a training and return its outcome. A failure is recorded, not raised.
 
     Raises RunFailures where one of several processes cannot go on: the others cannot go on without it.
     """
-    place = TrainingFolder(folder / training.id)
-    if (ended := world.broadcast(place.outcome if place.done else None)) is not None:
-        return ended
-    if world.leads:
-        place.begin({"id": training.id, **training.identity, "versions": provenance.versions()})
-        notify("iclkit_training_started", training=training)
+    course = _Course(training, folder, notify, world)
+    if course.outcome is None:
+        try:
+            for snapshot in training.config.trainer.build().fit(course.begin()):
+                course.keep(snapshot)
+            course.end()
+        except Exception as error:  # one training's failure must not stop the others
+            course.fail(error)
+    assert course.outcome is not None
+    return course.outcome
+
+
+def run_together(
+    trainings: Sequence[Training], folder: Path, notify: Callable[..., None], world: World
+) -> dict[str, dict[str, Any]]:
+    """Train what is missing of a cohort as one tensor program; like `run`, outcomes by training."""
+    courses = [_Course(training, folder, notify, world) for training in trainings]
+    going = []
+    for course in courses:
+        if course.outcome is None:
+            try:
+                course.begin()
+                going.append(course)
+            except Exception as error:
+                course.fail(error)
     try:
-        start = _prior_weights(training, folder)
-        job = TrainingJob(training, place, start, world)
-        tokens_seen = 0
-        for snapshot in training.config.trainer.build().fit(job):
-            tokens_seen = snapshot.tokens_seen
-            if world.leads:
-                place.save_snapshot(snapshot.step, snapshot.tokens_seen, snapshot.weights, snapshot.history)
-                notify("iclkit_snapshot", training=training, step=snapshot.step, history=snapshot.history)
-        outcome = _costs(job, tokens_seen)
-    except Exception as error:  # one training's failure must not stop the others
+        if going:
+            _train_together(going)
+    except Exception as error:
+        for course in going:
+            if course.outcome is None:
+                course.fail(error)
+    return {course.training.id: course.outcome for course in courses if course.outcome is not None}
+
+
+def _train_together(courses: Sequence["_Course"]) -> None:
+    """Train members that have begun; each ends with an outcome of its own."""
+
+    def share() -> None:
+        """Let those on their way share the time from now on."""
+        left = [course.job for course in courses if course.outcome is None]
+        for job in left:
+            job.share_time(len(left))
+
+    share()
+    cohort = TrainingCohort([course.job for course in courses])
+    for member, made in cohort.trainers[0].fit_together(cohort):
+        if isinstance(made, TrainingDiverged):
+            courses[member].fail(made)
+            share()
+        else:
+            courses[member].keep(made)
+    for course in courses:
+        if course.outcome is None:
+            course.end()
+
+
+class _Course:
+    """One training from its beginning to its outcome: what is kept of it, and who is told."""
+
+    def __init__(self, training: Training, folder: Path, notify: Callable[..., None], world: World):
+        self.training, self._folder, self._notify, self._world = training, folder, notify, world
+        self.place = TrainingFolder(folder / training.id)
+        self.outcome: dict[str, Any] | None = world.broadcast(self.place.outcome if self.place.done else None)
+        self._tokens_seen = 0
+
+    def begin(self) -> TrainingJob:
+        """Open the folder and build the job."""
+        training, world = self.training, self._world
+        if world.leads:
+            self.place.begin({"id": training.id, **training.identity, "versions": provenance.versions()})
+            self._notify("iclkit_training_started", training=training)
+        self.job = TrainingJob(training, self.place, _prior_weights(training, self._folder), world)
+        return self.job
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Save a snapshot."""
+        self._tokens_seen = snapshot.tokens_seen
+        if self._world.leads:
+            self.place.save_snapshot(snapshot.step, snapshot.tokens_seen, snapshot.weights, snapshot.history)
+            self._notify("iclkit_snapshot", training=self.training, step=snapshot.step, history=snapshot.history)
+
+    def end(self) -> None:
+        """Record that the training is done, and what it cost."""
+        self._ended(_costs(self.job, self._tokens_seen))
+
+    def fail(self, error: Exception) -> None:
+        """Record why the training stopped; raises RunFailures where the other processes cannot know."""
         brief = str(error) if isinstance(error, IclkitError) else f"{type(error).__name__}: {error}"
-        if not world.shares(error):
+        if not self._world.shares(error):
             raise RunFailures(
-                f"rank {world.rank} of {world.size} stopped in training {training.id}: {brief}; the whole run ends, "
-                "what was finished is kept, and running again continues"
+                f"rank {self._world.rank} of {self._world.size} stopped in training {self.training.id}: {brief}; the "
+                "whole run ends, what was finished is kept, and running again continues"
             ) from error
-        outcome = {"status": "failed", "error": brief, "traceback": traceback.format_exc()}
-    if world.leads:
-        place.end(outcome)
-        notify("iclkit_training_finished", training=training, outcome=outcome)
-    return world.broadcast(outcome)
+        lines = traceback.format_exception(error)
+        self._ended({"status": "failed", "error": brief, "traceback": "".join(lines)})
+
+    def _ended(self, outcome: dict[str, Any]) -> None:
+        if self._world.leads:
+            self.place.end(outcome)
+            self._notify("iclkit_training_finished", training=self.training, outcome=outcome)
+        self.outcome = self._world.broadcast(outcome)
 
 
 def _costs(job: TrainingJob, tokens_seen: int) -> dict[str, Any]:

@@ -26,6 +26,7 @@ COMMANDS = {
     "assemble": "Gather what is measured into the cube.",
     "cube": "Show, validate and compare cubes.",
     "plot": "Draw the figures of a run.",
+    "export": "Write trained models and activations for other tools.",
     "plugins": "List who provides what.",
     "config": "Print what can be written in a config.",
     "doctor": "Describe this installation and check it.",

@@ -49,7 +49,8 @@ def diff(ctx: click.Context, left: Path, right: Path, tolerance: float, as_json:
 
 def differences(left: Dataset, right: Dataset, tolerance: float = 0.0) -> Iterator[tuple[str, str]]:
     """Say where two cubes differ: (variable or coordinate, what differs)."""
-    for name in sorted({*left.variables, *right.variables} - COSTS, key=str):
+    costs = COSTS | {name for cube in (left, right) for name, each in cube.variables.items() if "cost" in each.attrs}
+    for name in sorted({*left.variables, *right.variables} - costs, key=str):
         if name not in left.variables or name not in right.variables:
             yield str(name), f"only in the {'first' if name in left.variables else 'second'}"
             continue

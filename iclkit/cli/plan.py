@@ -43,6 +43,7 @@ def facts(plan: Plan) -> dict[str, Any]:
         "passes": len(plan.passes),
         "cohorts": len(plan.cohorts),
         "trainings": _trainings(plan),
+        "forecasts": _forecasts(plan),
         "execution": {"kind": plan.execution.kind, "workers": plan.workers},
     }
 
@@ -58,15 +59,23 @@ def show(plan: Plan) -> None:
         ("trainings", f"{len(plan.trainings)} ({done} done)"),
         ("cells", f"{len(plan.cells)} ({' x '.join(str(dim['size']) for dim in told['dims'])})"),
         ("passes", f"{len(plan.passes)} over evaluation data"),
-        ("cohorts", len(plan.cohorts)),
+        ("cohorts", _cohorts(plan)),
     ]
     for dim in told["dims"]:
         rows.append((f"dimension {dim['name']}", _short(dim["values"])))
     for name, value in rows:
         click.echo(f"{name + ' ':.<24} {value}")
+    for line in told["forecasts"]:
+        click.echo(line)
     click.echo()
     columns = ("id", "where", "source", "model", "trainer", "passes", "after", "state")
     table.show(columns, [[training[name] for name in columns] for training in told["trainings"]])
+
+
+def _cohorts(plan: Plan) -> str:
+    """Say how many there are and, where trainings run together, of how many at most."""
+    largest = max(map(len, plan.cohorts), default=0)
+    return f"{len(plan.cohorts)}{f', of up to {largest} trainings each' if largest > 1 else ''}"
 
 
 def _trainings(plan: Plan) -> list[dict[str, Any]]:
@@ -91,6 +100,22 @@ def _trainings(plan: Plan) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _forecasts(plan: Plan) -> list[str]:
+    """Return what metrics say can be expected of them, each line once."""
+    from iclkit.specs import resolve
+
+    lines: dict[str, None] = {}
+    for wanted in plan.passes:
+        config = wanted.config
+        for metric in config.metrics:
+            if metric.spec.forecast:
+                told = resolve(metric.spec.forecast)(
+                    metric.config, config.source.facts, config.data, config.evaluation_length
+                )
+                lines |= dict.fromkeys(told)
+    return list(lines)
 
 
 def _fresh(label: Any) -> bool:

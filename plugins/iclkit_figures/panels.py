@@ -50,8 +50,24 @@ def choose(data: xr.Dataset, name: str, others: Sequence[str], split_by: str = "
     split = next((split for split in order if known.sel(split=split).any()), None)
     if split is None:
         return None
-    known, data = known.sel(split=split), data.sel(split=split)
-    dims = [str(dim) for dim in data[name].dims if dim not in _WITHIN]
+    return _arranged(data.sel(split=split), known.sel(split=split), split)
+
+
+def cells(data: xr.Dataset, name: str, others: Sequence[str], own: Sequence[str]) -> Panels | None:
+    """Choose the cells in which a variable is known; None if there are none.
+
+    `own` are the dims of the variable and of the others that are no sweep's.
+    """
+    data = data[[name, *(other for other in others if other in data)]]
+    if "seed" not in data[name].dims:
+        data = data.drop_vars("seed", errors="ignore").expand_dims("seed")
+    known = data[name].notnull().any([dim for dim in own if dim in data[name].dims]).compute()
+    return _arranged(data, known, "") if known.any() else None
+
+
+def _arranged(data: xr.Dataset, known: xr.DataArray, split: str) -> Panels:
+    """Make a panel of each place of the sweep with a known cell, of every so many where there are more than fit."""
+    dims = [str(dim) for dim in known.dims if dim != "seed"]
     places = [place for place in _places(known, dims) if known.isel(place).any()]
     shown = [places[index] for index in np.unique(np.linspace(0, len(places) - 1, LIMIT).round().astype(int))]
     notes = []
@@ -61,7 +77,7 @@ def choose(data: xr.Dataset, name: str, others: Sequence[str], split_by: str = "
         notes.append(f"{missing} of {known.size} cells not measured")
     panels = tuple(
         Panel(
-            title=_title(known, place),
+            title=place_title(known, place),
             data=data.isel(place).isel(seed=np.flatnonzero(known.isel(place).values)).compute(),
         )
         for place in shown
@@ -69,19 +85,35 @@ def choose(data: xr.Dataset, name: str, others: Sequence[str], split_by: str = "
     return Panels(panels=panels, columns=_columns(known, dims, len(shown)), split=split, notes=tuple(notes))
 
 
-def mean_and_error(panel: Panel, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return a variable's mean over seeds and its standard error, (step, position).
+def mean_and_error(
+    panel: Panel, name: str, dims: tuple[str, ...] = ("step", "position")
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a variable's mean over seeds and its standard error, over these dims.
 
     The error is over seeds where there are several, else over sequences.
     """
-    values = panel.data[name].transpose("seed", "step", "position").values
+    values = panel.data[name].transpose("seed", *dims).values
     mean = average(values, 0)
     if len(values) > 1:
         spread = average((values - mean) ** 2, 0)
         return mean, np.sqrt(spread / (len(values) - 1))
     if f"{name}_se" in panel.data:
-        return mean, panel.data[f"{name}_se"].transpose("seed", "step", "position").values[0]
+        return mean, panel.data[f"{name}_se"].transpose("seed", *dims).values[0]
     return mean, np.full_like(mean, np.nan)
+
+
+def known_split(data: xr.Dataset, name: str) -> str | None:
+    """Return the split to show of a variable: topics where it was measured, else sequences, else the first that was."""
+    known = data[name].notnull().any([dim for dim in data[name].dims if dim != "split"])
+    names = [str(split) for split in known["split"].values[known.values]]
+    return next((split for split in ("topics", "sequences") if split in names), names[0] if names else None)
+
+
+def at_last(panel: Panel, name: str) -> Panel:
+    """Return a panel at the last step at which a variable is known; its data keep the dim of steps, with one entry."""
+    known = panel.data[name].notnull()
+    places = np.flatnonzero(known.any([dim for dim in known.dims if dim != "step"]).values)
+    return Panel(title=panel.title, data=panel.data.isel(step=places[-1:]))
 
 
 def average(values: np.ndarray, axis: int) -> np.ndarray:
@@ -151,7 +183,8 @@ def _columns(known: xr.DataArray, dims: Sequence[str], count: int) -> int:
     return -(-count // rows)
 
 
-def _title(known: xr.DataArray, place: dict[str, int]) -> str:
+def place_title(known: xr.DataArray, place: dict[str, int]) -> str:
+    """Return what a place of the sweep is called, index by dim: the dims that vary, with their values."""
     parts = [
         f"{dim.replace('_', ' ')} = {_plain(known[dim].values[index] if dim in known.coords else index)}"
         for dim, index in place.items()

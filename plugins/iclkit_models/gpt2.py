@@ -4,19 +4,30 @@ Where the source has V outcomes, GPT2LMHeadModel has a vocabulary of V + 1: inde
 the begin token a logit; the model here gives those of the V outcomes alone.
 """
 
+import json
 import re
 from collections.abc import Mapping
 
+import safetensors.torch
 from torch import Tensor
 
-from iclkit.api import Space
+from iclkit.api import Categorical, NotApplicable, Space
 from iclkit_models.configs import GPT2Config, TransformerConfig
-from iclkit_models.transformer import Transformer
+from iclkit_models.transformer import StackedTransformer, Transformer
 
 
 def gpt2(config: GPT2Config, space: Space, context: int) -> Transformer:
     """Return a transformer with learned positions, LayerNorm before its layers, tanh GELU and tied weights."""
-    sizes = TransformerConfig(
+    return Transformer(_sizes(config), space, context)
+
+
+def stacked(config: GPT2Config, space: Space, context: int, members: int) -> StackedTransformer:
+    """Return GPT-2 with a leading member axis, for cohorts."""
+    return StackedTransformer(_sizes(config), space, context, members)
+
+
+def _sizes(config: GPT2Config) -> TransformerConfig:
+    return TransformerConfig(
         layers=config.layers,
         width=config.width,
         heads=config.heads,
@@ -25,7 +36,39 @@ def gpt2(config: GPT2Config, space: Space, context: int) -> Transformer:
         gelu="tanh",
         tied=True,
     )
-    return Transformer(sizes, space, context)
+
+
+def exports(config: GPT2Config, space: Space, context: int, weights: Mapping[str, Tensor]) -> dict[str, bytes]:
+    """Return the files of a folder `transformers` that GPT2LMHeadModel.from_pretrained opens.
+
+    Raises NotApplicable for real tokens, which have no vocabulary.
+    """
+    if not isinstance(space, Categorical):
+        raise NotApplicable("no folder for transformers is written: its GPT-2 reads tokens of a vocabulary, not reals")
+    settings = {
+        "model_type": "gpt2",
+        "architectures": ["GPT2LMHeadModel"],
+        "vocab_size": space.size + 1,
+        "bos_token_id": space.size,
+        "eos_token_id": space.size,
+        "n_positions": context,
+        "n_embd": config.width,
+        "n_layer": config.layers,
+        "n_head": config.heads,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+        "initializer_range": 0.02,
+        "embd_pdrop": config.dropout,
+        "attn_pdrop": config.dropout,
+        "resid_pdrop": config.dropout,
+        "tie_word_embeddings": True,
+    }
+    theirs = to_transformers(weights)
+    del theirs["lm_head.weight"]  # tied: the file holds it once
+    return {
+        "transformers/config.json": json.dumps(settings, indent=1).encode(),
+        "transformers/model.safetensors": safetensors.torch.save(theirs, metadata={"format": "pt"}),
+    }
 
 
 # Ours and theirs; "#" is the number of a block.

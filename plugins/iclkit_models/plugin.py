@@ -14,6 +14,7 @@ def iclkit_models() -> Iterator[ModelSpec]:
         summary="A decoder-only transformer (GPT-2 style).",
         config=TransformerConfig,
         build="iclkit_models.transformer:Transformer",
+        stacked="iclkit_models.transformer:StackedTransformer",
         unlimited=lambda config: config.positions != "learned",
         grow="iclkit_models.growth:grow",
         default=True,
@@ -23,13 +24,16 @@ def iclkit_models() -> Iterator[ModelSpec]:
         summary="GPT-2 as published, weight for weight the GPT2LMHeadModel of transformers.",
         config=GPT2Config,
         build="iclkit_models.gpt2:gpt2",
+        stacked="iclkit_models.gpt2:stacked",
         grow="iclkit_models.growth:grow",
+        exports="iclkit_models.gpt2:exports",
     )
     yield ModelSpec(
         name="lstm",
         summary="A stack of LSTM layers.",
         config=RecurrentConfig,
         build="iclkit_models.recurrent:lstm",
+        stacked="iclkit_models.recurrent:stacked_lstm",
         unlimited=lambda config: True,
         revision=2,
     )
@@ -38,6 +42,7 @@ def iclkit_models() -> Iterator[ModelSpec]:
         summary="A stack of GRU layers.",
         config=RecurrentConfig,
         build="iclkit_models.recurrent:gru",
+        stacked="iclkit_models.recurrent:stacked_gru",
         unlimited=lambda config: True,
     )
     yield ModelSpec(
@@ -45,6 +50,7 @@ def iclkit_models() -> Iterator[ModelSpec]:
         summary="A stack of plain recurrent layers with tanh (Elman).",
         config=RecurrentConfig,
         build="iclkit_models.recurrent:rnn",
+        stacked="iclkit_models.recurrent:stacked_rnn",
         unlimited=lambda config: True,
     )
     yield ModelSpec(
@@ -52,6 +58,7 @@ def iclkit_models() -> Iterator[ModelSpec]:
         summary="A diagonal linear recurrence with gates (minGRU), computed by a parallel scan.",
         config=StateSpaceConfig,
         build="iclkit_models.state_space:StateSpace",
+        stacked="iclkit_models.state_space:stacked",
         unlimited=lambda config: True,
     )
     yield ModelSpec(
@@ -59,5 +66,6 @@ def iclkit_models() -> Iterator[ModelSpec]:
         summary="An MLP over a window of the last tokens.",
         config=MLPConfig,
         build="iclkit_models.window_mlp:WindowMLP",
+        stacked="iclkit_models.window_mlp:stacked",
         unlimited=lambda config: True,
     )

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from iclkit.api import Space
 from iclkit_models.configs import RecurrentConfig
+from iclkit_models.stacked_layers import stack
+from iclkit_models.stacked_recurrent import STACKED
 from iclkit_models.tokens import OneHot, Prediction, log_scale, predict, read_in, read_out
 
 
@@ -63,3 +65,18 @@ def gru(config: RecurrentConfig, space: Space, context: int) -> Recurrent:
 def rnn(config: RecurrentConfig, space: Space, context: int) -> Recurrent:
     """Return plain layers, h_t = tanh(W x_t + U h_(t-1) + b); the context is not used, inputs may have any length."""
     return Recurrent(nn.RNN, config, space)
+
+
+def stacked_lstm(config: RecurrentConfig, space: Space, context: int, members: int) -> Recurrent:
+    """Return LSTM layers with a leading member axis, for cohorts."""
+    return stack(Recurrent(nn.LSTM, config, space), members, STACKED)
+
+
+def stacked_gru(config: RecurrentConfig, space: Space, context: int, members: int) -> Recurrent:
+    """Return GRU layers with a leading member axis, for cohorts."""
+    return stack(Recurrent(nn.GRU, config, space), members, STACKED)
+
+
+def stacked_rnn(config: RecurrentConfig, space: Space, context: int, members: int) -> Recurrent:
+    """Return plain layers with a leading member axis, for cohorts."""
+    return stack(Recurrent(nn.RNN, config, space), members, STACKED)

@@ -7,7 +7,8 @@
 - What is read from the state is gated by the input, as the state-space models have it (Mamba).
 - Norms stand before recurrence and MLP, and one before the read-out.
 
-Shapes: B sequences, T inputs, C width, S state channels.
+Shapes: B sequences, T inputs, C width, S state channels. A cohort has M members before the sequences, (M, B, T, C):
+axes are counted from the last.
 """
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn import functional
 
 from iclkit.api import Space
 from iclkit_models.configs import StateSpaceConfig
+from iclkit_models.stacked_layers import stack
 from iclkit_models.tokens import Prediction, log_scale, predict, read_in, read_out
 
 _LONGEST_MEMORY = 1024.0  # inputs
@@ -28,17 +30,17 @@ def scan(decay: Tensor, drive: Tensor) -> Tensor:
     long, is h at every second step, and one step more is h between. Exact up to rounding, with about 3 T products in
     log2 T rounds; no division and no logarithm, so that decays of 0 are fine.
     """
-    T = drive.shape[1]
+    T = drive.shape[-2]
     if T == 1:
         return drive
     if T % 2:
-        return scan(functional.pad(decay, (0, 0, 0, 1)), functional.pad(drive, (0, 0, 0, 1)))[:, :T]
-    odd_decay, even_decay = decay.unflatten(1, (-1, 2)).unbind(2)  # (B, T/2, S) each: steps 1, 3, .. and 2, 4, ..
-    odd_drive, even_drive = drive.unflatten(1, (-1, 2)).unbind(2)
+        return scan(functional.pad(decay, (0, 0, 0, 1)), functional.pad(drive, (0, 0, 0, 1)))[..., :T, :]
+    odd_decay, even_decay = decay.unflatten(-2, (-1, 2)).unbind(-2)  # (B, T/2, S) each: steps 1, 3, .. and 2, 4, ..
+    odd_drive, even_drive = drive.unflatten(-2, (-1, 2)).unbind(-2)
     even = scan(even_decay * odd_decay, torch.addcmul(even_drive, even_decay, odd_drive))  # h_2, h_4, ..
-    before = functional.pad(even[:, :-1], (0, 0, 1, 0))  # h_0, h_2, ..
+    before = functional.pad(even[..., :-1, :], (0, 0, 1, 0))  # h_0, h_2, ..
     odd = torch.addcmul(odd_drive, odd_decay, before)  # h_1, h_3, ..
-    return torch.stack((odd, even), dim=2).flatten(1, 2)
+    return torch.stack((odd, even), dim=-2).flatten(-3, -2)
 
 
 class Recurrence(nn.Module):
@@ -111,3 +113,8 @@ class StateSpace(nn.Module):
         """
         x = self.norm(self.blocks(self.drop(self.read_in(inputs))))  # (B, T, C)
         return predict(self.read_out(x), self.log_scale)  # (B, T, V) or (B, T, D)
+
+
+def stacked(config: StateSpaceConfig, space: Space, context: int, members: int) -> StateSpace:
+    """Return the model with a leading member axis, for cohorts."""
+    return stack(StateSpace(config, space, context), members)

@@ -7,7 +7,8 @@
 - Attention is torch's fused one. ALiBi hands it an explicit bias, which also carries the causal mask. On request
   attention is computed step by step, so that its weights can be read.
 
-Shapes: B sequences, T inputs, C width, H query heads, G heads of keys and values, E channels of a head.
+Shapes: B sequences, T inputs, C width, H query heads, G heads of keys and values, E channels of a head. A cohort has
+M members before the sequences, (M, B, T, C): axes are counted from the last.
 """
 
 import math
@@ -18,6 +19,7 @@ from torch.nn import functional
 
 from iclkit.api import Space
 from iclkit_models.configs import TransformerConfig
+from iclkit_models.stacked_layers import linear, stack
 from iclkit_models.tokens import Prediction, log_scale, output_size, predict, read_in, read_out
 
 
@@ -72,19 +74,22 @@ class Attention(nn.Module):
         """Let every input look at itself and those before it."""
         H, G, E = self.heads, self.kv_heads, self.channels
         parts = self.queries_keys_values(x).split((H * E, G * E, G * E), dim=-1)  # (B, T, H E) and twice (B, T, G E)
-        q, k, v = (part.unflatten(-1, (-1, E)).transpose(1, 2) for part in parts)  # (B, H or G, T, E)
+        q, k, v = (part.unflatten(-1, (-1, E)).transpose(-3, -2) for part in parts)  # (B, H or G, T, E)
         if self.positions == "rope":
             q, k = rotate(q), rotate(k)
         if G < H:
-            k, v = (part.repeat_interleave(H // G, dim=1) for part in (k, v))  # (B, H, T, E) each
+            k, v = (part.repeat_interleave(H // G, dim=-3) for part in (k, v))  # (B, H, T, E) each
         attend = self.attend_explicitly if self.explicit else self.attend
-        return self.project(attend(q, k, v).transpose(1, 2).flatten(2))  # (B, T, C)
+        return self.project(attend(q, k, v).transpose(-3, -2).flatten(-2))  # (B, T, C)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Return softmax(q k' / sqrt(E) + bias) v: (B, H, T, E), three times, -> the same."""
         bias = alibi(self.heads, q.shape[-2], q.device).to(q) if self.positions == "alibi" else None
         dropout = self.dropout if self.training else 0.0
-        return functional.scaled_dot_product_attention(q, k, v, bias, dropout, is_causal=bias is None)
+        rows = q.shape[:-3]  # (B,); or (M, B): members are sequences here, no weights are involved
+        q, k, v = (part.flatten(0, -4) for part in (q, k, v))
+        mixed = functional.scaled_dot_product_attention(q, k, v, bias, dropout, is_causal=bias is None)
+        return mixed.unflatten(0, rows)
 
     def attend_explicitly(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Return the same, step by step."""
@@ -199,6 +204,12 @@ class Transformer(nn.Module):
             if isinstance(module, Attention):
                 module.explicit = explicit
 
+    def places(self, positions: Tensor, T: int) -> Tensor:
+        """Return the learned vectors of the first T positions, (T, C)."""
+        if self.context < T:
+            raise ValueError(f"{T} inputs are longer than the context of learned positions, {self.context}")
+        return positions[:T]
+
     def forward(self, inputs: Tensor) -> Prediction:
         """Map inputs, int64 (B, T) or float32 (B, T, D + 1), to float32 logits (B, T, V) or mean (B, T, D).
 
@@ -207,14 +218,23 @@ class Transformer(nn.Module):
         """
         x = self.read_in(inputs)  # (B, T, C)
         if self.positions is not None:
-            T = x.shape[1]
-            if self.context < T:
-                raise ValueError(f"{T} inputs are longer than the context of learned positions, {self.context}")
-            x = x + self.positions[:T]
+            x = x + self.places(self.positions, x.shape[-2])
         x = self.norm(self.blocks(self.drop(x)))  # (B, T, C)
         if self.read_out is not None:
             return predict(self.read_out(x), self.log_scale)  # (B, T, V) or (B, T, D)
         weight = self.read_in.weight  # (V + 1, C), or (C, D + 1); the begin token is never predicted
         if isinstance(self.read_in, nn.Linear):
-            weight = weight.T
-        return predict(functional.linear(x, weight[: self.outputs]), self.log_scale)
+            weight = weight.mT
+        return predict(linear(x, weight[..., : self.outputs, :]), self.log_scale)
+
+
+class StackedTransformer(Transformer):
+    """The transformer with a leading member axis, for cohorts: (M, B, T) -> (M, B, T, V), or those of reals."""
+
+    def __init__(self, config: TransformerConfig, space: Space, context: int, members: int):
+        super().__init__(config, space, context)
+        stack(self, members)
+
+    def places(self, positions: Tensor, T: int) -> Tensor:
+        """Return (M, 1, T, C); 0 beyond the context, where inputs fill up and outputs are not used."""
+        return functional.pad(positions, (0, 0, 0, max(0, T - self.context)))[..., :T, :]

@@ -1,6 +1,6 @@
 """An MLP over a window of the last inputs, with torch's initialisation.
 
-Shapes: B sequences, T inputs, C width, n window.
+Shapes: B sequences, T inputs, C width, n window. A cohort has M members before the sequences.
 """
 
 from torch import Tensor, nn
@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from iclkit.api import Space
 from iclkit_models.configs import MLPConfig
+from iclkit_models.stacked_layers import stack
 from iclkit_models.tokens import Prediction, log_scale, predict, read_in, read_out
 
 
@@ -44,5 +45,10 @@ class WindowMLP(nn.Module):
         """
         x = self.drop(self.read_in(inputs))  # (B, T, C)
         x = functional.pad(x, (0, 0, self.window - 1, 0))  # (B, n - 1 + T, C)
-        x = self.layers(x.unfold(1, self.window, 1).flatten(2))  # (B, T, C n) -> (B, T, C)
+        x = self.layers(x.unfold(-2, self.window, 1).flatten(-2))  # (B, T, C n) -> (B, T, C)
         return predict(self.read_out(x), self.log_scale)  # (B, T, V) or (B, T, D)
+
+
+def stacked(config: MLPConfig, space: Space, context: int, members: int) -> WindowMLP:
+    """Return the MLP with a leading member axis, for cohorts."""
+    return stack(WindowMLP(config, space, context), members)

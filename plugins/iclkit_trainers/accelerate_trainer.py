@@ -9,26 +9,18 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.nn import Parameter
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
-from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from iclkit.api import Batch, ConfigError, Job, Problem, Snapshot
+from iclkit.api import Batch, Cohort, ConfigError, Job, Problem, Snapshot, TrainingDiverged
 from iclkit_trainers.accelerator import fresh_accelerator, rows, without_autocast
+from iclkit_trainers.cohort_loop import CohortLoop
 from iclkit_trainers.configs import AccelerateConfig
 from iclkit_trainers.gradients import Part, flat, largest_sequence_gradient, select, subset, to_device
 from iclkit_trainers.loop import Loop
 from iclkit_trainers.noise import Noise, add, draws
+from iclkit_trainers.optimizers import COLUMNS, last_step, make_optimizer
 from iclkit_trainers.schedules import Plateau, learning_rate
 from iclkit_trainers.state import pack_optimizer, unpack_optimizer
-
-COLUMNS: dict[str, type[np.floating]] = {
-    "learning_rate": np.float64,
-    "gradient_norm": np.float32,  # before clipping
-    "clipped_gradient_norm": np.float32,
-    "parameter_norm": np.float32,  # before the update
-    "update_norm": np.float32,
-}
 
 
 class AccelerateTrainer:
@@ -58,18 +50,25 @@ class AccelerateTrainer:
             finally:
                 without_autocast(job.module)
 
+    def fit_together(self, cohort: Cohort) -> Iterator[tuple[int, Snapshot | TrainingDiverged]]:
+        """Train the members of a cohort as one tensor program; see `iclkit.protocols.CohortTrainer`.
+
+        Raises ConfigError where a model draws random numbers or cannot be stacked, or there are several processes.
+        """
+        with fresh_accelerator("float32") as accelerator:
+            yield from CohortLoop(cohort, [trainer.config for trainer in cohort.trainers], accelerator).run()
+
 
 class _Training(Loop):
     """One job, the optimizer and history that go with it, and how to make a step."""
 
     def __init__(self, config: AccelerateConfig, job: Job, accelerator: Accelerator):
-        tokens = config.batch_size * job.length
         extra = {"discrepancy": "discrepancy", "sequence-gradient": "sequence_gradient_norm"}
         super().__init__(
             job,
             accelerator,
-            steps=config.steps if config.max_tokens is None else min(config.steps, config.max_tokens // tokens),
-            tokens=tokens,
+            steps=last_step(config, job.length),
+            tokens=config.batch_size * job.length,
             snapshots=config.snapshots,
             resolution=config.resolution,
             columns=COLUMNS | {extra[name]: np.float64 for name in config.record},
@@ -222,18 +221,6 @@ class _Training(Loop):
         unpack_optimizer(state, self.optimizer, self.accelerator.scaler)
         if "plateau" in state:
             self.plateau.load(state["plateau"])
-
-
-def make_optimizer(config: AccelerateConfig, parameters: list[Parameter]) -> Optimizer:
-    """Make torch's optimizer, fused; its learning rate is set at every step, sgld's noise is added after it."""
-    rate, decay = config.learning_rate, config.weight_decay
-    if config.optimizer == "sgd":
-        momentum, nesterov = config.momentum, config.nesterov
-        return SGD(parameters, rate, momentum=momentum, weight_decay=decay, nesterov=nesterov, fused=True)
-    if config.optimizer == "sgld":
-        return SGD(parameters, rate, weight_decay=decay, fused=True)
-    kind = AdamW if config.optimizer == "adamw" else Adam
-    return kind(parameters, rate, betas=(config.beta1, config.beta2), weight_decay=decay, fused=True)
 
 
 def _pieces(count: int, pieces: int) -> list[slice]:

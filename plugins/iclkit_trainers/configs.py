@@ -14,7 +14,9 @@ class AccelerateConfig:
     batch_size: int = option("sequences per update, over all processes", default=64, at_least=1)
     learning_rate: float = option("learning rate, the largest of the schedule", default=1e-3, above=0, stackable=True)
     optimizer: Literal["adamw", "adam", "sgd", "sgld"] = option(
-        "how gradients become updates; sgld is sgd with Gaussian noise added to every update", default="adamw"
+        "how gradients become updates; sgld is sgd with Gaussian noise added to every update",
+        default="adamw",
+        stackable=True,
     )
     weight_decay: float = option(
         "weight decay of all parameters; decoupled for adamw, an L2 penalty for the others",
@@ -22,10 +24,12 @@ class AccelerateConfig:
         at_least=0,
         stackable=True,
     )
-    beta1: float = option("decay of Adam's mean of gradients", default=0.9, at_least=0, below=1)
-    beta2: float = option("decay of Adam's mean of squared gradients", default=0.999, at_least=0, below=1)
-    momentum: float = option("momentum of sgd", default=0.0, at_least=0, below=1)
-    nesterov: bool = option("whether sgd looks ahead with its momentum (Nesterov)", default=False)
+    beta1: float = option("decay of Adam's mean of gradients", default=0.9, at_least=0, below=1, stackable=True)
+    beta2: float = option(
+        "decay of Adam's mean of squared gradients", default=0.999, at_least=0, below=1, stackable=True
+    )
+    momentum: float = option("momentum of sgd", default=0.0, at_least=0, below=1, stackable=True)
+    nesterov: bool = option("whether sgd looks ahead with its momentum (Nesterov)", default=False, stackable=True)
     beta: float | None = option(
         "inverse temperature of sgld's noise, sqrt(2 learning_rate / beta) N(0, I), in 1 / nat; sgld needs it",
         default=None,
@@ -34,6 +38,7 @@ class AccelerateConfig:
     schedule: Literal["constant", "linear", "cosine", "plateau"] = option(
         "the learning rate after warm-up; linear and cosine end at 0, plateau falls where the loss no longer does",
         default="constant",
+        stackable=True,
     )
     plateau_steps: int = option(
         "plateau compares the mean training loss of so many steps with the best mean before", default=100, at_least=1
@@ -42,8 +47,8 @@ class AccelerateConfig:
         "by what plateau multiplies the learning rate where the mean is no better", default=0.5, above=0, below=1
     )
     plateau_tolerance: float = option("by how much a mean has to be lower to be better, nats", default=1e-3, at_least=0)
-    warmup: int = option("steps in which the learning rate rises linearly", default=0, at_least=0)
-    clip: float | None = option("largest norm of the gradient; none if absent", default=None, above=0)
+    warmup: int = option("steps in which the learning rate rises linearly", default=0, at_least=0, stackable=True)
+    clip: float | None = option("largest norm of the gradient; none if absent", default=None, above=0, stackable=True)
     accumulate: int = option(
         "pieces in which the batch is worked through, so that less of it is in memory; the update is the same but for "
         "rounding",
@@ -91,10 +96,17 @@ class AccelerateConfig:
     subset_sequences: int | None = option(
         "N', sequences per topic of the subset J; all if absent", default=None, at_least=1
     )
+    stack: bool = option(
+        "run trainings of one shape as one tensor program, a cohort; they may differ in seeds, source, topics and "
+        "sequences, and in what says how gradients become updates",
+        default=False,
+    )
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield what single fields cannot know."""
         yield from _past_the_end(self)
+        if self.stack:
+            yield from self._not_stacked()
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
             yield "nesterov", 'needs optimizer = "sgd" and momentum above 0'
         if self.optimizer == "sgld" and self.beta is None:
@@ -108,6 +120,21 @@ class AccelerateConfig:
             yield "accumulate", f"batch_size = {self.batch_size} cannot be cut into {self.accumulate} equal pieces"
         if self.record and self.precision == "fp16":
             yield "record", 'gradients of fp16 are not to be compared; allowed: precision = "float32" or "bf16"'
+
+    def _not_stacked(self) -> Iterator[tuple[str, str]]:
+        """Yield what trainings that run as one tensor program cannot do."""
+        asked = {
+            "optimizer": self.optimizer == "sgld",
+            "schedule": self.schedule == "plateau",
+            "accumulate": self.accumulate > 1,
+            "max_seconds": self.max_seconds is not None,
+            "precision": self.precision != "float32",
+            "record": bool(self.record),
+        }
+        for name in (name for name, true in asked.items() if true):
+            value = getattr(self, name)
+            said = f'"{value}"' if isinstance(value, str) else list(value) if isinstance(value, tuple) else value
+            yield name, f"{said} is for trainings that run one by one; with stack = true leave it out"
 
 
 @frozen(kw_only=True)

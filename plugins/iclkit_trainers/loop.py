@@ -77,13 +77,9 @@ class Loop:
     def run(self) -> Iterator[Snapshot]:
         """Go from the saved state, if there is one, to the last step."""
         job = self.job
-        restored, state = job.restore() or (-1, None)
-        if state is not None:
-            unpack(state, job.module, self.history)
-            self.unpack(state)
-            self.checked, self.seconds = restored, float(state.get("seconds", 0.0))
-            if self.out_of_time():  # saved after the last snapshot
-                return
+        restored = self.resume()
+        if restored >= 0 and self.out_of_time():  # saved after the last snapshot
+            return
         due = {step for step in self.snapshots if step > restored}  # a state is saved after its snapshot is
         alone = self.accelerator.num_processes == 1  # several would have to agree on the time
         began = saved = time.monotonic()
@@ -103,6 +99,15 @@ class Loop:
                 return
             if step < self.steps:
                 self.update(step)
+
+    def resume(self) -> int:
+        """Take the saved state back and return its step; -1 without one."""
+        restored, state = self.job.restore() or (-1, None)
+        if state is not None:
+            unpack(state, self.job.module, self.history)
+            self.unpack(state)
+            self.checked, self.seconds = restored, float(state.get("seconds", 0.0))
+        return restored
 
     def out_of_time(self) -> bool:
         """Tell whether the time is over; the leading process's clock counts."""

@@ -3,7 +3,8 @@ import torch
 from attrs import evolve
 
 from iclkit import plan
-from iclkit.data import TOP, TrainingSequences, allocate, splits
+from iclkit.data import TOP, TrainingSequences
+from iclkit.splits import allocate, splits
 
 
 def _cell(found, tiny, **data):

@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import iclkit
 
 ROOT = Path(__file__).parents[2]
+_KINDS = ("python", "toml", "console")
 BLOCK = re.compile(r"(?:Write `(?P<file>[\w.]+)`:\s+)?```(?P<kind>\w+)\n(?P<text>.*?)```", re.DOTALL)
 
 
@@ -68,6 +70,47 @@ def test_write_a_source(tmp_path, monkeypatch):
     data = iclkit.open_cube("runs/my_dice").load()
     floors = data["floor"].sel(split="sequences").mean("position")
     assert floors.sel(reference="oracle").item() < floors.sel(reference="mixture").item()
+
+
+def test_write_a_metric(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs/how-to/write-a-metric.md").read_text()
+    blocks = {kind: [block["text"] for block in BLOCK.finditer(page) if block["kind"] == kind] for kind in _KINDS}
+    metric, by_hand = blocks["python"]
+    assert len([line for line in metric.splitlines() if line.strip()]) <= 20 + 3  # the imports aside
+    Path("my_metric.py").write_text(metric)
+    Path("my_coins.toml").write_text(blocks["toml"][0])
+    (run,) = _console(blocks["console"][0], tmp_path)
+    assert run.returncode == 0, run.stderr
+    last = iclkit.final(iclkit.open_cube("runs/my_coins").load())
+    assert last["agreement"].dims == ("seed", "split", "position")
+    assert 0.5 < last["agreement"].sel(split="topics").mean() <= 1
+    assert (last["agreement_se"].sel(split="topics") >= 0).all()
+    done = subprocess.run([sys.executable, "-c", by_hand], capture_output=True, text=True, timeout=600)
+    assert 0.5 < float(done.stdout) <= 1, done.stderr
+
+
+def test_take_a_model_out(tmp_path, monkeypatch):
+    pytest.importorskip("transformers").utils.logging.disable_progress_bar()
+    monkeypatch.chdir(tmp_path)
+    printed, names = [], {}
+    for block in BLOCK.finditer((ROOT / "docs/how-to/take-a-model-out.md").read_text()):
+        if block["kind"] == "console":
+            ran, exported = _console(block["text"], tmp_path)
+        elif block["kind"] == "toml":
+            Path("my_mess3.toml").write_text(block["text"])
+        else:
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                exec(block["text"], names)
+            printed.append(out.getvalue().strip())
+    assert (ran.returncode, exported.returncode) == (0, 0), ran.stderr + exported.stderr
+    assert "mess3/transformers/model.safetensors" in exported.stdout.splitlines()
+    shape, equal, shapes = printed
+    assert shape == "torch.Size([1, 4, 3])"
+    assert equal == "tensor(True)"
+    assert "'layer_2': (64, 16, 32)" in shapes
+    assert "'attention.layer_2': (64, 4, 16, 16)" in shapes
 
 
 def _quickstart_promises():

@@ -10,6 +10,7 @@ import xarray as xr
 
 from iclkit import engine, evaluate, plugins, train
 from iclkit.cube import final, open_cube
+from iclkit.data import TrainingSequences
 from iclkit.errors import RunFailures, StoreError
 from iclkit.parts import Parts
 
@@ -79,7 +80,7 @@ def test_cells_of_more_topics_begin_with_the_same_topics(found, planned, tiny):
     tokens = []
     for family, training in zip((small, large), planned(tiny).trainings, strict=True):
         source = training.config.source.build()
-        batch = evaluate.TrainingSequences(training.config, source)
+        batch = TrainingSequences(training.config, source)
         units = batch._sampler.batch(*(np_to_torch(values) for values in ([0, 1], [1, 1])))
         tokens.append(units.tokens)
         assert family is not None

@@ -7,7 +7,7 @@ import pytest
 
 from iclkit import engine, plan
 from iclkit.cube import open_cube
-from iclkit_metrics.loss_sentence import sentence
+from iclkit_metrics.loss.sentence import sentence
 
 NOISE = 0.5
 

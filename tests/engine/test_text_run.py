@@ -38,12 +38,13 @@ def test_a_run_without_references(text, planned, found):
 
 
 def test_training_is_apart_from_evaluation(text, planned):
-    from iclkit import data
+    from iclkit.data import TrainingSequences
+    from iclkit.splits import splits
 
     config = planned(text).trainings[0].config
     source = config.source.build()
-    training = data.TrainingSequences(config, source)
-    train, sequences, topics = data.splits(config, source, training)
+    training = TrainingSequences(config, source)
+    train, sequences, topics = splits(config, source, training)
     used = {(int(t), int(n)) for t, n in zip(train.topic, train.number, strict=True)}
     for split in (sequences, topics):
         assert not used & {(int(t), int(n)) for t, n in zip(split.topic, split.number, strict=True)}

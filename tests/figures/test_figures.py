@@ -198,4 +198,4 @@ def test_the_plugin_is_light_and_no_figure_needs_pyplot():
         "import iclkit_figures.icl_curve, iclkit_figures.training; assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert [spec.name for spec in plugin.iclkit_figures()] == ["icl-curve", "training"]
+    assert {"icl-curve", "training"} <= {spec.name for spec in plugin.iclkit_figures()}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from iclkit.api import Exact, Key
 from iclkit_sources.chains import floors as chain_floors
+from iclkit_sources.chains.bigrams import chain_bigrams
 from iclkit_sources.chains.configs import Dice, Markov
 from iclkit_sources.chains.predictors import ChainMixture, ChainOracle, ConjugateChain, next_context
 from iclkit_sources.checks import normalised
@@ -126,6 +127,10 @@ class ChainSource:
                 return self.optimum("oracle", None, None, 1) if self._order == 0 else None
             topics, weights = self._listed
         return chain_floors.entropy_rate(topics.log_rows.cpu(), (weights / weights.sum()).cpu())
+
+    def bigrams(self, topics: ChainTopics, length: int) -> tuple[Tensor, Tensor]:
+        """Return the laws of the first token (K, V) and of neighbours (K, V, V), the mean over l = 2 .. length."""
+        return chain_bigrams(topics.log_rows.exp(), self._order, length)
 
     def compiled(self) -> tuple[Machines, Tensor] | None:
         """Return listed dice as one-state machines with their weights; None for other chains."""

@@ -93,6 +93,11 @@ class CoinSource:
         """Return the weighted mean entropy rate of these coins, nats, shape (1,); of the whole family if None."""
         return self.optimum("oracle", topics, weights, 1)
 
+    def bigrams(self, topics: CoinTopics, length: int) -> tuple[Tensor, Tensor]:
+        """Return the exact law of the first token (K, 2), and of two neighbours (K, 2, 2), at any length."""
+        sides = torch.stack([1 - topics.bias, topics.bias], dim=1)
+        return sides, sides[:, :, None] * sides[:, None]
+
     def compiled(self) -> tuple[Machines, Tensor] | None:
         """Return listed coins as one-state machines with their weights; None for drawn ones."""
         if self._biases is None:

@@ -9,11 +9,12 @@ separately.
 from typing import Literal
 
 import torch
-from attrs import evolve, frozen
+from attrs import frozen
 from torch import Tensor
 
 from iclkit.api import Batch, Key
-from iclkit_sources.ginc.filters import GincOracle
+from iclkit_sources.ginc.ceiling import best_answers
+from iclkit_sources.ginc.labels import initial_law, label_of
 from iclkit_sources.ginc.sampling import sample_states
 from iclkit_sources.ginc.topics import GincTopics
 
@@ -35,6 +36,8 @@ class Prompts:
     topics : the topics prompts came from.
     topic : int64 tensor (n,), the index into `topics` of each prompt's topic.
     start : int64 tensor (n,), the start property of all examples of a prompt; 0 out of distribution, which has none.
+    length : L, the tokens of an example.
+    examples : the process that made them.
 
     """
 
@@ -45,6 +48,8 @@ class Prompts:
     topics: GincTopics
     topic: Tensor
     start: Tensor
+    length: int
+    examples: Examples
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -56,6 +61,15 @@ class Prompts:
         mask[:, -1] = True
         number = torch.arange(1, len(self) + 1, device=tokens.device)
         return Batch(tokens=tokens, mask=mask, topics=self.topics, topic=self.topic, number=number)
+
+    def ceiling(self) -> Tensor:
+        """Return the best answer, int64 (n,), of one who knows how prompts are made and the topics they come from.
+
+        It has the highest probability of being the label given the prompt, among prompts that are `possible`.
+        """
+        parts = torch.arange(len(self), device=self.tokens.device).split(_PROMPTS)
+        inside = self.examples == "in-distribution"
+        return torch.cat([best_answers(self.topics, self.tokens[some], self.length, inside) for some in parts])
 
 
 def prompt_length(shots: int, length: int) -> int:
@@ -83,7 +97,15 @@ def make_prompts(
     joined = (torch.cat(each) for each in zip(*parts, strict=True))
     tokens, label, possible, answer, topic, start = joined
     return Prompts(
-        tokens=tokens, label=label, possible=possible, answer=answer, topics=topics, topic=topic, start=start
+        tokens=tokens,
+        label=label,
+        possible=possible,
+        answer=answer,
+        topics=topics,
+        topic=topic,
+        start=start,
+        length=length,
+        examples=examples,
     )
 
 
@@ -98,8 +120,8 @@ def _make(topics: GincTopics, shots: int, length: int, key: Key, examples: Examp
     shown = topics.memory.flatten()[states]
     delimited = torch.nn.functional.pad(shown, (0, 1)).flatten(1)  # (n, (shots + 1) (length + 1))
     test = shown[:, -1]
-    initial = _initial(topics, start if inside else None, count)
-    label, possible = _label(topics, topic, initial, test[:, :-1])
+    initial = initial_law(topics, start if inside else None, count)
+    label, possible = label_of(topics, topic, initial, test[:, :-1])
     tokens = delimited[:, : prompt_length(shots, length)]
     return tokens, label, possible, test[:, -1], topic, start if inside else torch.zeros_like(start)
 
@@ -116,29 +138,3 @@ def _scattered(topics: GincTopics, topic: Tensor, start: Tensor, length: int, ke
     """Return the states of examples, (n * each, L): one random entity, random properties but the delimiter's."""
     entity = key.fold("entity").integers(topics.entities, 1)
     return entity * topics.properties + key.fold("properties").integers(topics.properties - 1, length) + 1
-
-
-def _initial(topics: GincTopics, start: Tensor | None, count: int) -> Tensor:
-    """Return what a label supposes of the first state, float64 (n, E * P).
-
-    Uniform over entities at the start property, or over all states where there is none.
-    """
-    states = topics.memory.numel()
-    if start is None:
-        return topics.start.new_full((count, states), 1 / states)
-    at_start = torch.arange(states, device=start.device) % topics.properties == start[:, None]
-    return at_start.double() / topics.entities
-
-
-def _label(topics: GincTopics, topic: Tensor, initial: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the likeliest token after each test input (n, L - 1), lowest index on ties, and whether there is one."""
-    own = evolve(topics[topic], start=initial)
-    tokens = torch.nn.functional.pad(test, (0, 1))  # what is asked for has no token yet; 0 stands in its place
-    rows = torch.arange(len(test), device=test.device)
-    batch = Batch(tokens=tokens, mask=tokens >= 0, topics=own, topic=rows, number=rows)
-    log_probs = GincOracle().distribution(batch).log_probs[:, -1]
-    possible = ~log_probs.isnan().any(1)
-    best = log_probs == log_probs.nan_to_num(nan=0.0, neginf=-torch.inf).amax(1, keepdim=True)
-    tokens = torch.arange(topics.symbols, device=test.device)
-    label = torch.where(best, tokens, topics.symbols).amin(1)
-    return torch.where(possible, label, 0), possible

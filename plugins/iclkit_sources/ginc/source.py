@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from iclkit.api import Batch, Exact, Key, Uniform
+from iclkit_sources.ginc.bigrams import ginc_bigrams
 from iclkit_sources.ginc.config import Ginc
 from iclkit_sources.ginc.filters import GincMixture, GincOracle
 from iclkit_sources.ginc.floors import word_floor
@@ -77,6 +78,10 @@ class GincSource:
         """
         return make_prompts(topics, shots, length, count, key, examples)
 
+    def leaky(self, topics: GincTopics, weights: Tensor, leak: float) -> GincMixture | Uniform:
+        """Return the mixture of topics whose moves leak: it reads prompts that no topic's documents could contain."""
+        return self.mixture(topics.leaking(leak), weights)
+
     def optimum(
         self, reference: Reference, topics: GincTopics | None, weights: Tensor | None, length: int
     ) -> Exact | None:
@@ -95,6 +100,13 @@ class GincSource:
     def entropy_rate(self, topics: GincTopics | None, weights: Tensor | None) -> Exact | None:
         """Return the entropy rate of random data, ln V nats; None for hidden Markov documents."""
         return _constant(math.log(self._config.symbols), 1) if self._config.random_data else None
+
+    def bigrams(self, topics: GincTopics, length: int) -> tuple[Tensor, Tensor]:
+        """Return the laws of the first token (K, V) and of neighbours (K, V, V), the mean over l = 2 .. length."""
+        if self._config.random_data:
+            first = torch.full((len(topics), self._config.symbols), 1 / self._config.symbols, dtype=torch.float64)
+            return first, first[:, :, None] * first[:, None]
+        return ginc_bigrams(topics, length)
 
 
 def build(config: Ginc) -> GincSource:

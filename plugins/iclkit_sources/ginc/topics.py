@@ -74,6 +74,14 @@ class GincTopics:
         )
         return evolve(self, **{name: getattr(self, name).to(device) for name in names})
 
+    def leaking(self, leak: float) -> "GincTopics":
+        """Return the topics whose entities and properties each go anywhere, evenly, with a probability `leak`."""
+        return evolve(
+            self,
+            property_moves=(1 - leak) * self.property_moves + leak / self.properties,
+            entity_moves=(1 - leak) * self.entity_moves + leak / self.entities,
+        )
+
     def prompting(self) -> "GincTopics":
         """Return the topics whose documents follow what these topics' prompts follow."""
         return evolve(self, property_moves=self.prompt_property_moves, entity_moves=self.prompt_entity_moves)

@@ -5,8 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from iclkit.api import Exact, Key
+from iclkit.api import Batch, Exact, Key
 from iclkit_sources.dirichlet import draw_log_dirichlet
+from iclkit_sources.machines.bigrams import machine_bigrams
 from iclkit_sources.machines.entropy_rate import entropy_rate
 from iclkit_sources.machines.enumeration import mixture_floor, oracle_floor
 from iclkit_sources.machines.filters import MachineMixture, MachineOracle
@@ -60,6 +61,14 @@ class RandomHmmSource:
     def entropy_rate(self, topics: Machines | None, weights: Tensor | None) -> Exact | None:
         """Return the weighted mean entropy rate of given topics, nats, shape (1,); None over the whole family."""
         return None if topics is None or weights is None else entropy_rate(topics, weights)
+
+    def beliefs(self, batch: Batch) -> Tensor:
+        """Return Pr(state after x_l | x_1 .. x_l, topic), float64 (B, T, S)."""
+        return MachineOracle().beliefs(batch)
+
+    def bigrams(self, topics: Machines, length: int) -> tuple[Tensor, Tensor]:
+        """Return the laws of the first token (K, V) and of neighbours (K, V, V), the mean over l = 2 .. length."""
+        return machine_bigrams(topics, length)
 
 
 def build(config: RandomHmm) -> RandomHmmSource:

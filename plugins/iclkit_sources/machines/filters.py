@@ -30,6 +30,16 @@ class MachineOracle:
         """Return Pr(. | x_<l, topic) at every position."""
         return CategoricalDistribution(self._run(batch, predictive=True))
 
+    def beliefs(self, batch: Batch) -> Tensor:
+        """Return Pr(state after x_l | x_1 .. x_l, topic), float64 (B, T, S); NaN after an impossible token."""
+        machines: Machines = batch.topics
+        belief, found = machines.start[batch.topic][:, None], []  # (B, 1, S)
+        for token in batch.tokens.T:
+            moved = belief @ machines.transitions[batch.topic, token]
+            belief = moved / moved.sum(-1, keepdim=True)
+            found.append(belief)
+        return torch.cat(found, dim=1)
+
     def _run(self, batch: Batch, predictive: bool) -> Tensor:
         machines: Machines = batch.topics
         rows = max(1, _ORACLE_CELLS // (machines.states * max(machines.states, machines.vocabulary)))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from iclkit.api import Batch, CategoricalDistribution, Exact, Key
+from iclkit_sources.machines.bigrams import machine_bigrams
 from iclkit_sources.machines.enumeration import mixture_floor
 from iclkit_sources.machines.generalized_configs import GeneralizedConfig
 from iclkit_sources.machines.stack import Machines
@@ -68,6 +69,19 @@ class GeneralizedSource:
     def optimum(self, reference: Reference, topics: Machines | None, weights: Tensor | None, length: int) -> Exact:
         """Return h_l, nats, l = 1 .. length; the same for every reference, NaN past the budget of beliefs."""
         return mixture_floor(self.process, torch.ones(1, dtype=torch.float64), length)
+
+    def beliefs(self, batch: Batch) -> Tensor:
+        """Return the belief after x_1 .. x_l, float64 (B, T, S); entries may be negative, they sum to 1."""
+        steps, belief = batch.topics.transitions[0], batch.topics.start[batch.topic]
+        found = []
+        for token in batch.tokens.split(1, dim=1):
+            belief = _condition(*_advance(belief, steps), token)
+            found.append(belief)
+        return torch.stack(found, dim=1)
+
+    def bigrams(self, topics: Machines, length: int) -> tuple[Tensor, Tensor]:
+        """Return the laws of the first token (K, V) and of neighbours (K, V, V), the mean over l = 2 .. length."""
+        return machine_bigrams(topics, length)
 
 
 class GeneralizedOracle:

@@ -5,10 +5,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from iclkit.api import Exact, Key
+from iclkit.api import Batch, Exact, Key
 from iclkit_sources.checks import normalised
 from iclkit_sources.coins import counting
 from iclkit_sources.machines import zoo
+from iclkit_sources.machines.bigrams import machine_bigrams
 from iclkit_sources.machines.configs import MrName, ProcessConfig
 from iclkit_sources.machines.entropy_rate import entropy_rate
 from iclkit_sources.machines.enumeration import mixture_floor, oracle_floor
@@ -29,11 +30,12 @@ class MachineSource:
     ----------
     family : all its topics, numbered 1 .. K.
     weights : float64 tensor (K,), of any positive sum.
+    recurring : the tokens whose recurrence tells the topic, such as names.
 
     """
 
-    def __init__(self, family: Machines, weights: Tensor):
-        self.family = family
+    def __init__(self, family: Machines, weights: Tensor, recurring: tuple[int, ...] = ()):
+        self.family, self._recurring = family, recurring
         self.weights = weights / weights.sum()
 
     def topics(self, numbers: Tensor, key: Key) -> Machines:
@@ -79,6 +81,18 @@ class MachineSource:
             topics, weights = self.family, self.weights
         return entropy_rate(topics, weights)
 
+    def beliefs(self, batch: Batch) -> Tensor:
+        """Return Pr(state after x_l | x_1 .. x_l, topic), float64 (B, T, S)."""
+        return MachineOracle().beliefs(batch)
+
+    def bigrams(self, topics: Machines, length: int) -> tuple[Tensor, Tensor]:
+        """Return the laws of the first token (K, V) and of neighbours (K, V, V), the mean over l = 2 .. length."""
+        return machine_bigrams(topics, length)
+
+    def recurring_tokens(self) -> tuple[int, ...]:
+        """Return the tokens whose recurrence tells the topic; none for most families."""
+        return self._recurring
+
     def compiled(self) -> tuple[Machines, Tensor]:
         """Return the family and its weights."""
         return self.family, self.weights
@@ -94,4 +108,5 @@ def build_mr_name(config: MrName) -> MachineSource:
     author = machine(zoo.mr_name(config.p, config.q))
     authors = [author.relabel((0, 1, 2, 3 + name), 3 + config.names) for name in range(config.names)]
     weights = normalised(config.weights, config.names)
-    return MachineSource(concatenate(authors), torch.tensor(weights, dtype=torch.float64))
+    names = tuple(range(3, 3 + config.names))
+    return MachineSource(concatenate(authors), torch.tensor(weights, dtype=torch.float64), names)

@@ -1,6 +1,7 @@
 """The in-context loss, and how far it is from what is possible."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,11 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from iclkit.api import MeasuredCell, ScoredBatch, cross_entropy, entropy, kl
+from iclkit.api import MeasuredCell, ScoredBatch
+from iclkit_metrics.expected_loss import above, divergence, expected_loss, log_ratio
+from iclkit_metrics.loss import generalisation
+from iclkit_metrics.loss.spec import FIRST_POSITIONS
+from iclkit_metrics.scored_positions import mean_over
 
 _NO_KIND = "none: this source has no exact optimum for the split"
 
@@ -22,7 +27,18 @@ class Loss:
     expectations with far less noise. For real tokens that is so Gaussian to Gaussian. A mixture of Gaussians has no
     closed form: its floor is the oracle's entropy plus the realised log-ratio of oracle to mixture, and the excess
     over it is the paired difference on realised tokens.
+
+    The losses of arXiv 2502.17024 (section 3) are relative to the oracle, averaged over the scored positions of a
+    sequence, from position 1 on and, as the paper's t predicts x_{t+1}, from position 2 on (`first_position`):
+    log_ratio : mean ln P_oracle / P_model of the realised tokens; on train the empirical loss L_E.
+    oracle_kl : mean D_KL(oracle, model) at sampled prefixes; on train the step from tokens to their law (i), on
+        sequences the first-level loss L(theta, W_pre), on topics the population loss L(theta), whose least value is
+        I(W; X_1 .. X_T) / T, not 0.
+    sequence_gap, topic_gap : L(theta, W_pre) - L_E, and L(theta) - L(theta, W_pre).
+    relative_loss : c_l / h_l - 1 (arXiv 2505.18373, 1.2) as excess / h_l, h_l the floor of the split's optimum.
     """
+
+    coords: Mapping[str, Any] = MappingProxyType({"first_position": FIRST_POSITIONS})
 
     def __init__(self, config: Any):
         del config
@@ -31,11 +47,13 @@ class Loss:
 
     def score(self, batch: ScoredBatch) -> Mapping[str, Tensor]:
         """Return loss, excess and regret of a snapshot's model, float64 (B, T)."""
-        scores = {"loss": _loss(batch, batch.model)}
+        scores = {"loss": expected_loss(batch, batch.model)}
         if batch.optimum is not None:
-            scores["excess"], self._kinds[batch.split] = _above(batch, batch.references[batch.optimum])
+            scores["excess"], self._kinds[batch.split] = above(batch, batch.references[batch.optimum])
         if "oracle" in batch.references:
-            scores["regret"], _ = _above(batch, batch.references["oracle"])
+            ratio, kl = log_ratio(batch, batch.references["oracle"]), divergence(batch, "oracle")
+            scores["regret"] = kl if batch.lawful else ratio
+            scores["log_ratio"], scores["oracle_kl"] = (_averages(each, batch.mask) for each in (ratio, kl))
         return scores
 
     def score_references(self, batch: ScoredBatch) -> Mapping[str, Tensor]:
@@ -44,12 +62,15 @@ class Loss:
             return {}
         scored = batch.mask.any(0).cpu().numpy()
         self._scored[batch.split] = scored | self._scored.get(batch.split, False)
-        floors = torch.stack([_loss(batch, reference) for reference in batch.references.values()], dim=1)
+        floors = torch.stack([expected_loss(batch, reference) for reference in batch.references.values()], dim=1)
         possible = floors.isfinite()
         return {"floor": floors.where(possible, torch.nan), "impossible": (~possible).double()}
 
     def finish(self, cell: MeasuredCell) -> xr.Dataset:
-        """Add the exact expectations, and say what excess was measured from and how."""
+        """Add the exact expectations, what follows from the averages, and what excess was measured from and how."""
+        return self._exact(cell).merge(generalisation.gaps(cell)).merge(generalisation.relative_loss(cell))
+
+    def _exact(self, cell: MeasuredCell) -> xr.Dataset:
         names = list(dict.fromkeys(name for split in cell.splits for name in cell.references[split]))
         shape = len(names), len(cell.splits), cell.length
         values, errors = np.full(shape, np.nan), np.full(shape, np.nan)
@@ -84,32 +105,6 @@ class Loss:
         )
 
 
-def _loss(batch: ScoredBatch, predictor: Any) -> Tensor:
-    """Return a predictor's loss, averaged over the next token where the truth is known, else realised.
-
-    Where only the truth has a distribution, the part of the noise that both share is averaged away.
-    """
-    truth = _truth(batch)
-    if truth is None:
-        return -predictor.log_prob(batch)
-    distribution = predictor.distribution(batch)
-    if distribution is None:
-        return entropy(truth) + truth.log_prob(batch.tokens) - predictor.log_prob(batch)
-    return cross_entropy(truth, distribution)
-
-
-def _above(batch: ScoredBatch, reference: Any) -> tuple[Tensor, str]:
-    """Return the model's loss above a reference, and how: D_KL(reference, model), or the paired difference."""
-    if batch.lawful:
-        lower, upper = reference.distribution(batch), batch.model.distribution(batch)
-        if lower is not None and upper is not None:
-            return kl(lower, upper), "mean KL divergence from the reference"
-    difference = reference.log_prob(batch) - batch.model.log_prob(batch)
-    return difference.where(difference.isfinite(), torch.nan), "paired difference on realised tokens"
-
-
-def _truth(batch: ScoredBatch) -> Any:
-    """Return the oracle's distribution where averaging under it is right."""
-    if not batch.lawful or "oracle" not in batch.references:
-        return None
-    return batch.references["oracle"].distribution(batch)
+def _averages(values: Tensor, mask: Tensor) -> Tensor:
+    """Return each sequence's mean over scored positions, from each of the first positions on, float64 (B, 2)."""
+    return torch.stack([mean_over(values, mask, first) for first in FIRST_POSITIONS], dim=1)

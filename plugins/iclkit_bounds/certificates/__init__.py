@@ -1,0 +1,1 @@
+"""Certificates: metrics that join the bounds to what a run left."""

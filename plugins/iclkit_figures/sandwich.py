@@ -1,0 +1,161 @@
+"""The figure `sandwich`: the exact optimum below, the population loss between, certificates above."""
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from iclkit.api import frozen
+from iclkit_figures import style
+from iclkit_figures.panels import LIMIT, place_title
+
+_LOWER, _MIDDLE, _UPPER = "#4477aa", "#222222", "#cc6677"
+_ABOUT = {"sequences": "fresh sequences of the training topics", "topics": "fresh topics"}
+
+
+@frozen(kw_only=True, eq=False)
+class Column:
+    """One certificate: where it stands in the sweep, what made it, and the numbers it stands between (nats)."""
+
+    name: str
+    value: float
+    valid: bool
+    population: float
+    error: float
+    lower: float
+    baseline: float
+
+
+def draw(data: xr.Dataset) -> Figure | None:
+    """Draw one row per target: certificates by estimator and place of the sweep, and by position; None without any."""
+    estimators = [str(name) for name in data.data_vars if f"{name}_record" in data and "target" in data[name].dims]
+    if not estimators:
+        return None
+    data = data.load()
+    targets = [name for name in data["target"].values.tolist() if _any(data.sel(target=name), estimators)]
+    if not targets:
+        return None
+    with style.style():
+        return _figure(data, estimators, targets)
+
+
+def _any(data: xr.Dataset, estimators: list[str]) -> bool:
+    return any(bool(data[name].notnull().any()) for name in estimators)
+
+
+def _figure(data: xr.Dataset, estimators: list[str], targets: list[str]) -> Figure:
+    resolved = "holdout_block" in data and bool(data["holdout_block"].notnull().any())
+    made = style.figure(style.TEXT_WIDTH if resolved else style.COLUMN, 0.7 + 2.0 * len(targets))
+    axes = made.subplots(len(targets), 2 if resolved else 1, squeeze=False)
+    hidden = 0
+    for row, name in zip(axes, targets, strict=True):
+        part = data.sel(target=name)
+        columns = list(_columns(part, estimators))
+        hidden = max(hidden, len(columns) - LIMIT)
+        _levels(row[0], columns[:LIMIT])
+        row[0].set_title(f"{_ABOUT.get(name, name)}")
+        row[0].set_ylabel("nat per token")
+        if resolved:
+            _by_block(row[1], part)
+    if resolved:
+        axes[-1, 1].set_xlabel("position")
+    made.legend(
+        handles=[
+            Line2D([], [], color=_UPPER, marker="v", linestyle="none", label="certificate"),
+            Line2D([], [], color=_UPPER, marker="v", mfc="none", linestyle="none", label="not valid"),
+            Line2D([], [], color=_MIDDLE, marker="o", linestyle="none", label="population loss"),
+            Line2D([], [], color=_LOWER, marker="_", linestyle="none", label="exact optimum"),
+            Patch(color="#dddddd", label="slack"),
+        ],
+        loc="outside upper center",
+        ncols=5 if resolved else 3,
+    )
+    notes = ["dotted: knowing nothing but the vocabulary", "bars of the population loss: ±2 standard errors"]
+    if resolved:
+        notes.append("right: certificates by block of positions, valid together, of the first place on the left")
+    if hidden > 0:
+        notes.append(f"the first {LIMIT} certificates of {LIMIT + hidden}")
+    style.annotate(made, None, notes)
+    return made
+
+
+def _columns(data: xr.Dataset, estimators: list[str]) -> Iterator[Column]:
+    """Iterate over the certificates of a target: place of the sweep by place, estimator by estimator."""
+    sweep = list(map(str, data["status"].dims))
+    several = [dim for dim in sweep if data.sizes[dim] > 1]
+    for index in np.ndindex(*(data.sizes[dim] for dim in sweep)):
+        place = dict(zip(sweep, index, strict=True))
+        where = place_title(data["status"], {dim: place[dim] for dim in several})
+        for name in estimators:
+            one = data.isel(place)
+            for inner in np.ndindex(*one[name].shape):
+                value = one[name].values[inner]
+                if np.isfinite(value):
+                    yield Column(
+                        name="\n".join(filter(None, [where, name.replace("_", " ") if len(estimators) > 1 else ""])),
+                        value=float(value),
+                        valid=bool(_number(one, f"{name}_valid", inner) == 1),
+                        population=_number(one, f"{name}_population", inner),
+                        error=_number(one, f"{name}_population_se", inner),
+                        lower=_number(one, f"{name}_lower", inner),
+                        baseline=_baseline(str(one[f"{name}_record"].values[inner])),
+                    )
+
+
+def _baseline(record: str) -> float:
+    known = json.loads(record).get("references", {}).get("baseline") if record else None
+    return np.nan if known is None else float(known)
+
+
+def _number(data: xr.Dataset, name: str, place: tuple[int, ...]) -> float:
+    return float(data[name].values[place]) if name in data and data[name].ndim == len(place) else np.nan
+
+
+def _levels(axes: Axes, columns: list[Column]) -> None:
+    """Draw one column per certificate."""
+    for x, one in enumerate(columns):
+        if np.isfinite(one.population):
+            axes.fill_between([x - 0.3, x + 0.3], one.population, one.value, color="#dddddd", linewidth=0)
+            axes.errorbar([x], [one.population], [2 * one.error], color=_MIDDLE, marker="o", linewidth=0.8)
+        if np.isfinite(one.lower):
+            axes.plot([x - 0.3, x + 0.3], [one.lower] * 2, color=_LOWER, linewidth=1.6)
+        axes.plot([x - 0.3, x + 0.3], [one.baseline] * 2, color=style.GREY, linewidth=0.9, linestyle=":")
+        axes.plot([x], [one.value], color=_UPPER, marker="v", mfc=None if one.valid else "none", markersize=5)
+    axes.set_xticks(range(len(columns)), [one.name or "held out" for one in columns])
+    axes.set_xlim(-0.6, len(columns) - 0.4)
+    if len(columns) > 3:
+        axes.tick_params(axis="x", labelrotation=60)
+    axes.grid(axis="y", color="#e6e6e6", linewidth=0.5)
+
+
+def _by_block(axes: Axes, data: xr.Dataset) -> None:
+    """Draw certificates and measured losses by block of positions, of the first place of the sweep that has them."""
+    limits, measured = data["holdout_block"], data["holdout_block_population"]
+    sweep = [dim for dim in limits.dims if dim != "block"]
+    stacked = limits.stack(cell=sweep) if sweep else limits.expand_dims(cell=[0])
+    own = measured.stack(cell=sweep) if sweep else measured.expand_dims(cell=[0])
+    known = np.flatnonzero(stacked.notnull().any("block").values)
+    if not len(known):
+        axes.set_visible(False)
+        return
+    upper, middle = stacked.isel(cell=known[0]), own.isel(cell=known[0])
+    kept = upper.notnull().values
+    x, upper, middle = upper["block"].values[kept], upper.values[kept], middle.values[kept]
+    edges = np.append(x, 2 * x[-1] - x[-2] if len(x) > 1 else x[-1] + 1)
+    axes.stairs(upper, edges, baseline=middle, fill=True, color="#dddddd")
+    centres = (edges[1:] + edges[:-1]) / 2
+    for values, colour, marker in ((upper, _UPPER, "v"), (middle, _MIDDLE, "o")):
+        axes.stairs(values, edges, baseline=None, color=colour)
+        axes.plot(centres, values, color=colour, marker=marker, markersize=3, linestyle="none")
+    axes.margins(y=0.08)
+    axes.autoscale(axis="y")
+    axes.grid(axis="y", color="#e6e6e6", linewidth=0.5)
+    gain = data["holdout_gain"].values.reshape(-1)
+    gain = gain[np.isfinite(gain)]
+    if len(gain):
+        axes.set_title(f"certified gain in context: {gain[0]:.3f} nat" if gain[0] > 0 else "no gain certified")

@@ -1,0 +1,1 @@
+"""Which mixture of named predictors a model is like."""

@@ -1,0 +1,1 @@
+"""Whether the model is as sure as it should be."""

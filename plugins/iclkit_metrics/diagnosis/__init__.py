@@ -1,0 +1,1 @@
+"""Failures that the numbers show, told in words with the evidence."""

@@ -1,0 +1,1 @@
+"""How far the model is from the exact references and from naive predictors."""

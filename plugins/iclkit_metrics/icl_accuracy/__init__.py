@@ -1,0 +1,1 @@
+"""Few-shot accuracy, and how good the exact readers of the same prompts are."""

@@ -1,0 +1,1 @@
+"""The in-context loss, and how far it is from what is possible."""

@@ -1,0 +1,1 @@
+"""Loss on a token by how often it came before."""

@@ -1,0 +1,1 @@
+"""The squared error of the predicted mean of real tokens."""
