@@ -12,7 +12,7 @@ import attrs
 from attrs import evolve, frozen
 
 from iclkit.errors import ConfigError, Problem, UsageError
-from iclkit.limits import cross_problems, unmet_needs
+from iclkit.limits import cross_problems, prior_reach, unmet_needs
 from iclkit.registry import Registry
 from iclkit.specs import Component, option
 from iclkit.strict import Problems, Structurer, below
@@ -189,7 +189,7 @@ def read(raw: Mapping[str, Any], registry: Registry, folder: Path) -> Config:
     """
     reader = _Reader(raw, Structurer(registry, folder))
     config = reader.config()
-    problems = [*reader.problems, *cross_problems(config), *unmet_needs(config)]
+    problems = [*reader.problems, *cross_problems(config), *unmet_needs(config), *prior_reach(config)]
     if config.prior is not None:
         problems += below("prior", [problem for problem in cross_problems(config.prior) if problem not in problems])
     if problems:

@@ -63,6 +63,17 @@ def _context_limits(config: Config) -> Iterator[tuple[str, str]]:
             )
 
 
+def prior_reach(config: Config) -> Iterator[Problem]:
+    """Find a prior that would be trained on what the main training's config holds out."""
+    if config.prior is None or not (config.data and config.prior.data):
+        return
+    for name in ("topics", "sequences"):
+        held, main, prior = (getattr(data, name) for data in (config.data.holdout, config.data, config.prior.data))
+        if held and main != "fresh" and (prior == "fresh" or prior > main):
+            text = f"reaches what is held out after the {main} {name} of the main training; allowed: at most {main}"
+            yield Problem(f"prior.data.{name}", f"{prior!r} {text}")
+
+
 def unmet_needs(config: Config) -> Iterator[Problem]:
     """Find the metrics that cannot do without what this config does not have, as far as it could be read."""
     if not (config.data and config.source and config.trainer):

@@ -16,6 +16,16 @@ def _problems(found, tables):
     return [str(problem) for problem in caught.value.problems]
 
 
+def test_a_prior_cannot_reach_what_is_held_out(found, tiny):
+    tiny["source"] = {"kind": "coins", "alpha": 1.0, "beta": 1.0}
+    tiny["data"] |= {"topics": 3, "sequences": 4, "holdout": {"topics": 2}}
+    tiny["prior"] = {"data": {"topics": 5}}
+    with pytest.raises(ConfigError, match=r"prior.data.topics: 5 reaches what is held out .* allowed: at most 3"):
+        plan.load(None, tiny, found)
+    tiny["prior"] = {"data": {"topics": 2, "sequences": 9}}
+    plan.load(None, tiny, found)
+
+
 def test_all_problems_are_told_at_once(found, tiny):
     tiny["source"]["biases"] = [0.2, 1.4]
     tiny["model"] |= {"widht": 3, "layers": "2"}

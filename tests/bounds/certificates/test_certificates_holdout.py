@@ -78,14 +78,6 @@ def test_settings_that_come_after_a_look_at_the_data_are_not_valid(run, certifie
     assert all("before these settings" in one.why_invalid["eval_untouched"] for one in again.records("late_holdout"))
 
 
-def test_a_prior_that_reaches_into_the_held_out_topics_is_told(certified):
-    prior = {"data": {"topics": 30}, "trainer": {"steps": 2, "snapshots": 0}}
-    run = certified([{"kind": "holdout", "blocks": 0}], prior=prior, **HELD)
-    known, fresh = run.records("holdout")
-    assert known.valid
-    assert "trained on some of the held-out units" in fresh.why_invalid["split_disjoint"]
-
-
 def test_held_out_units_of_endless_data_are_out_of_reach_of_an_endless_prior(certified):
     prior = {"trainer": {"steps": 2, "snapshots": 0}}
     data = {"topics": "fresh", "sequences": "fresh", "holdout": {"topics": 10}}
