@@ -124,15 +124,18 @@ def measure(
 
     Parameters
     ----------
-    model : a torch module that maps inputs to what it says about the next token (see docs/reference/protocols), or
-        a Predictor: any object with `log_prob(batch)` and `distribution(batch)`.
+    model : a torch module that maps inputs, int64 (B, L), to logits of what follows each, (B, L, V) (for real tokens
+        float32 (B, L, D + 1) to means (B, L, D)), or a Predictor: any object with `log_prob(batch)` and
+        `distribution(batch)`, see `iclkit.protocols.Predictor`.
     source : a source's name, its table such as {"kind": "mess3", "x": 0.15}, or what `iclkit.source` returned.
-    metrics : names or tables of metrics; the default ones if absent.
+    metrics : a list of names or tables of metrics; the default ones if absent. What needs a training, its record or
+        held-out data, such as certificates, needs a run.
     length : T, tokens in a sequence.
     topics : K known topics, which adds the split `sequences` and the reference `mixture`; "fresh" for none.
     sequences : how many per split.
     seed : of the data.
-    bos : whether the module is given a begin token (index V; the last channel for real tokens) before the sequence.
+    bos : whether the module is given a begin token (index V, so that it reads V + 1 tokens; the last channel for real
+        tokens) before the sequence; without it position 1 is NaN.
     plugins : local plugin files.
 
     Returns a Dataset with the variables that a cube has for these metrics, over split and position, without steps.

@@ -217,10 +217,11 @@ def work(task: Task) -> dict[str, dict[str, Any]]:
     if here.leads:
         for wanted, metrics in wanted_passes:  # all of them before the first is measured
             TrainingFolder(folder / "trainings" / wanted.training.id).declare(wanted.settings(metrics).values())
+    trained = {name for name, outcome in outcomes.items() if outcome["status"] == "done"}
     for wanted, metrics in wanted_passes:
-        if outcomes[wanted.training.id]["status"] != "done":
+        if wanted.training.id not in trained:
             continue
-        failed = _measure(wanted, metrics, folder, here)
+        failed = _measure(wanted, metrics, folder, here)  # another pass of the same training goes on
         if failed:
             outcomes[wanted.training.id] = failed
     return outcomes
@@ -391,15 +392,25 @@ def draw_figures(
 
 
 def _sentences(data: Any, plan: Plan) -> tuple[str, ...]:
-    """Ask the metrics' plugins what was learned."""
+    """Ask the metrics' plugins what was learned; those that measure nothing themselves speak last."""
     specs = {metric.spec.name: metric.spec for cell in plan.cells for metric in cell.config.metrics}
     said = []
-    for spec in specs.values():
+    for spec in sorted(specs.values(), key=lambda spec: not spec.variables):
         try:
             said.append(resolve(spec.sentence)(data) if spec.sentence else None)
         except Exception:  # a sentence is not worth losing a run's last lines
             _logger.exception("the sentence of %s could not be said", spec.name)
-    return tuple(sentence for sentence in said if sentence)
+    return tuple(sentence for sentence in (*said, *_not_applicable(data, plan)) if sentence)
+
+
+def _not_applicable(data: Any, plan: Plan) -> Iterator[str]:
+    """Iterate over the metrics that were asked for and measured nothing in some cells, each with the first reason."""
+    names = {metric.reason_variable: metric.name for cell in plan.cells for metric in cell.config.metrics}
+    for variable, name in names.items():
+        reasons = [text for text in data[variable].values.reshape(-1).tolist() if text] if variable in data else []
+        if reasons:
+            where = f" in {len(reasons)} of {data['status'].size} cells" if data["status"].size > 1 else ""
+            yield f"{name} was not measured{where}: {reasons[0]}"
 
 
 def _thin(plan: Plan) -> None:

@@ -6,7 +6,7 @@ with its traceback, and the others go on.
 """
 
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import xarray as xr
 from attrs import define, evolve, field
+from torch import Tensor
 
 from iclkit import parts, provenance
 from iclkit.averages import Averages, describe
@@ -50,12 +51,16 @@ class _Metric:
         return {variable.name: variable.dims for variable in self.component.spec.variables}
 
     def call(self, method: str, *args: Any) -> Any:
-        """Call one of its methods; None where it has none, or it does not apply, or it fails: the others go on."""
+        """Call one of its methods; None where it has none, and as `attempt` does."""
         called = getattr(self.made, method, None)
-        if called is None or self.out:
+        return None if called is None else self.attempt(called, *args)
+
+    def attempt(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Do something of this metric's; None where it does not apply, or it fails: the others go on."""
+        if self.out:
             return None
         try:
-            return called(*args)
+            return function(*args)
         except NotApplicable as reason:
             self.reason = str(reason)
         except Exception:
@@ -97,15 +102,17 @@ def measure(ground: Ground, settings: Mapping[str, str], world: World) -> Measur
             values = {} if scored is None else _score(metrics.values(), scored, step)
             for piece, piece_groups in world.gather((values, groups)):  # in the order of the chunks
                 for (name, variable), value in piece.items():
-                    metrics[name].averages.add(variable, split, step, value, piece_groups)
+                    metrics[name].attempt(metrics[name].averages.add, variable, split, step, value, piece_groups)
     for others in world.gather({name: (metric.reason, metric.failure) for name, metric in metrics.items()}):
         for name, (reason, failure) in others.items():
             metrics[name].reason = metrics[name].reason or reason
             metrics[name].failure = metrics[name].failure or failure
     if not world.leads:
         return None
-    whole = [metric for metric in metrics.values() if not metric.out]
-    data = xr.merge([metric.averages.dataset(metric.made) for metric in whole], join="outer", compat="no_conflicts")
+    data = xr.Dataset()
+    for metric in metrics.values():
+        averaged = metric.attempt(_averages, metric, data)
+        data = data if averaged is None else averaged
     data = data.assign_coords(step=list(ground.models.steps))
     for metric in metrics.values():
         data = _finish(metric, data, ground, settings[metric.component.name])
@@ -116,10 +123,11 @@ def _begin(ground: Ground, component: Component) -> _Metric:
     steps, references = list(ground.models.steps), list(ground.references.predictors)
     metric = _Metric(
         component=component,
-        made=component.build(),
+        made=None,
         cell=ground.cell(component),
         averages=Averages(component, [split.name for split in ground.splits], steps, references),
     )
+    metric.made = metric.attempt(component.build)
     metric.call("begin", metric.cell)
     return metric
 
@@ -149,30 +157,58 @@ def _score(metrics: Iterable[_Metric], scored: ScoredBatch, step: int | None) ->
     made: Values = {}
     for metric in metrics:
         values = metric.call("score_references" if step is None else "score", scored)
-        for name, value in (values or {}).items():
-            if metric.dims[name][-1] == "position":
-                mask = scored.mask.view(len(scored), *[1] * (value.ndim - 2), scored.length)
-                value = torch.where(mask, value, torch.nan)
-            made[metric.component.name, name] = value.detach().cpu().double().numpy()
+        made |= metric.attempt(_numbers, metric, values or {}, scored) or {}
     return made
+
+
+def _numbers(metric: _Metric, values: Mapping[str, Tensor], scored: ScoredBatch) -> Values:
+    made: Values = {}
+    for name, value in values.items():
+        if metric.dims[name][-1] == "position":
+            mask = scored.mask.view(len(scored), *[1] * (value.ndim - 2), scored.length)
+            value = torch.where(mask, value, torch.nan)
+        made[metric.component.name, name] = value.detach().cpu().double().numpy()
+    return made
+
+
+def _averages(metric: _Metric, data: xr.Dataset) -> xr.Dataset:
+    """Add a metric's averages to those of others."""
+    return _joined([data, metric.averages.dataset(metric.made)])
 
 
 def _finish(metric: _Metric, data: xr.Dataset, ground: Ground, settings: str) -> xr.Dataset:
     """Add what a metric makes of the reduced values, or the reason why it does not apply."""
-    component, extra = metric.component, None
-    if hasattr(metric.made, "finish") and not metric.out:
-        extra = metric.call("finish", ground.after(metric.cell, component, settings, _own(component, data)))
+    component = metric.component
+    finished = metric.attempt(_finished, metric, data, ground, settings) if hasattr(metric.made, "finish") else None
     if metric.reason:
         data = data.drop_vars([name for name in _averaged(component) if name in data])
         return data.assign({component.reason_variable: ((), metric.reason)})
+    return data if finished is None else finished
+
+
+def _finished(metric: _Metric, data: xr.Dataset, ground: Ground, settings: str) -> xr.Dataset | None:
+    component = metric.component
+    extra = metric.made.finish(ground.after(metric.cell, component, settings, _own(metric, data)))
     if extra is None:
-        return data
+        return None
     variables = {variable.name: variable for variable in component.spec.variables}
     for name in extra.data_vars:
         extra[name].attrs |= describe(component, variables.get(str(name)))
     extra = extra.rename({name: component.variable(str(name)) for name in extra.data_vars})
-    merged = data.merge(extra, join="outer", compat="no_conflicts")
+    merged = _joined([data, extra])
     return merged.assign({name: array.fillna("") for name, array in merged.items() if array.dtype.kind == "O"})
+
+
+def _joined(pieces: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Merge datasets: the labels of a dim are those of all, numbers sorted and names as they first come."""
+    union: dict[Any, dict[Any, None]] = {}
+    for piece in pieces:
+        for dim, index in piece.indexes.items():
+            union.setdefault(dim, {}).update(dict.fromkeys(index.tolist()))
+    names = {dim for dim, found in union.items() if any(isinstance(label, str) for label in found)}
+    labels = {dim: list(found) if dim in names else sorted(found) for dim, found in union.items()}
+    aligned = [piece.reindex({dim: labels[dim] for dim in piece.indexes}) for piece in pieces]
+    return xr.merge(aligned, join="exact", compat="no_conflicts")
 
 
 def _averaged(component: Component) -> Iterator[str]:
@@ -182,8 +218,14 @@ def _averaged(component: Component) -> Iterator[str]:
         yield f"{component.variable(variable.name)}_se"
 
 
-def _own(component: Component, data: xr.Dataset) -> xr.Dataset:
-    """Return the data with a renamed metric's own variables as its spec calls them, in place of another metric's."""
+def _own(metric: _Metric, data: xr.Dataset) -> xr.Dataset:
+    """Return the data with a renamed metric's own variables as its spec calls them, in place of another metric's.
+
+    A metric's dims have its own labels in their order, whatever labels other metrics have along dims of these names.
+    """
+    component = metric.component
+    labels = getattr(metric.made, "coords", {})
+    data = data.reindex({dim: list(labels[dim]) for dim in labels if dim in data})
     if component.name == component.kind:
         return data
     declared = [f"{variable.name}{end}" for variable in component.spec.variables for end in ("", "_se")]

@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
+import torch
 import xarray as xr
 
 from iclkit import evaluate, plan
 from iclkit.errors import RunFailures, UsageError
+from iclkit.heads import ModulePredictor
 from iclkit.measured import GivenModel, Ground
 from iclkit.plugins import Plugins
+from iclkit.spaces import Categorical
 from iclkit.world import World
 
 _BUILT: WeakKeyDictionary[Any, Mapping[str, Any]] = WeakKeyDictionary()
@@ -34,6 +37,8 @@ def measure(
     bos: bool,
 ) -> xr.Dataset:
     """Return what metrics say of a model; see `iclkit.measure`."""
+    if isinstance(metrics, str | Mapping):
+        raise UsageError('metrics: give a list of names or tables, such as ["loss", "divergence"]')
     tables: dict[str, Any] = {
         "seed": seed,
         "source": _table(source),
@@ -44,8 +49,15 @@ def measure(
         tables["metrics"] = [{"kind": metric} if isinstance(metric, str) else dict(metric) for metric in metrics]
     config = plan.load(None, tables, plugins).cells[0].config
     _check(model)
+    trains = getattr(model, "training", False)
     ground = Ground(config, GivenModel(model, config), None)
-    measured = evaluate.measure(ground, {metric.name: "" for metric in config.metrics}, World())
+    try:
+        if isinstance(predictor := ground.models[0], ModulePredictor):
+            _try(predictor, ground)
+        measured = evaluate.measure(ground, {metric.name: "" for metric in config.metrics}, World())
+    finally:
+        if trains:
+            model.train()  # as it came
     assert measured is not None
     if measured.failures:
         name, text = next(iter(measured.failures.items()))
@@ -74,3 +86,24 @@ def _check(model: Any) -> None:
     if not isinstance(model, Module) and not (hasattr(model, "log_prob") and hasattr(model, "distribution")):
         text = "allowed: a torch.nn.Module, or a Predictor with log_prob(batch) and distribution(batch)"
         raise UsageError(f"model: {type(model).__name__} cannot be measured; {text}")
+
+
+def _try(predictor: ModulePredictor, ground: Ground) -> None:
+    """Run a module once on two sequences; raise UsageError where it cannot read them or answers in another shape."""
+    space, batch = ground.config.source.facts.space, ground.splits[-1].chunk(slice(0, 2))
+    first = 0 if predictor.bos else 1
+    shape = (len(batch.tokens), batch.length - first)
+    begin = "; bos = False leaves the begin token out" if predictor.bos else ""
+    if isinstance(space, Categorical):
+        read = f"int64 {shape} of indices 0 .. {space.size - first}{begin}"
+    else:
+        read = f"float32 {(*shape, batch.tokens.shape[-1] + 1)}, the last channel marks the begin token"
+    try:
+        output = predictor.output(batch)
+    except Exception as error:
+        raise UsageError(f"model: it fails on inputs {read}: {type(error).__name__}: {error}") from error
+    if not isinstance(space, Categorical):
+        return
+    told = f"a tensor {tuple(output.shape)}" if isinstance(output, torch.Tensor) else type(output).__name__
+    if told != f"a tensor {(*shape, space.size)}":
+        raise UsageError(f"model: it returns {told}; allowed: a tensor {(*shape, space.size)}, a logit for each token")

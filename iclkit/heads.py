@@ -103,7 +103,7 @@ class ModulePredictor:
     @torch.no_grad()
     def output(self, batch: Batch) -> Tensor | tuple[Tensor, Tensor]:
         """Run the module once over the batch and return what it says, on its own device."""
-        device = next(self.module.parameters()).device
+        device = next((weight.device for weight in self.module.parameters()), batch.tokens.device)  # rules have none
         return self.module(_inputs(self.facts, batch.tokens.to(device), self.bos))
 
     def distribution(self, batch: Batch) -> CategoricalDistribution | GaussianDistribution:

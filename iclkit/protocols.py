@@ -121,7 +121,10 @@ class Source(Protocol):
     over positions 2 .. length; without it naive predictors are estimated from samples. A source of which some tokens
     tell the topic where they recur (names) has a method `recurring_tokens()` that returns their indices. A source some
     of whose addresses hold one and the same sequence has a method `alias(topics, topic, number)` -> int64 (B,): the
-    numbers whose sequences these addresses hold.
+    numbers whose sequences these addresses hold. A source of real tokens that are Gaussian of mean 0 given the topic
+    may have a method `spread(topics, length)` -> two float64 tensors (K,), bounds of trace and largest eigenvalue of
+    the covariance of all scored numbers at l = 1 .. length, by topic; with topics None of every topic, (1,), or None
+    where nothing holds for all. Certificates rest on it.
 
     Some metrics ask for more. `beliefs(batch)` -> float64 (B, T, S) is what one who knows the topic knows of the hidden
     state after x_1 .. x_l. `prompts(topics, shots, length, count, key, examples)` makes few-shot prompts: each `shots`

@@ -142,6 +142,8 @@ def type_and_limits(key: Key) -> str:
 
 def plural(words: str) -> str:
     """Say words in the plural: "list of numbers" -> "lists of numbers", "source table" -> "source tables"."""
+    if words.startswith('"'):
+        return words  # names to choose from
     noun, of, rest = words.partition(" of ")
     return f"{noun}s{of}{rest}"
 

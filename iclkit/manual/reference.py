@@ -27,13 +27,23 @@ from iclkit.manual.keys import (
 )
 from iclkit.registry import Registry
 
+_NEEDS = {
+    "holdout-topics": "`data.holdout.topics`",
+    "holdout-sequences": "`data.holdout.sequences` with a number of `data.topics`",
+    "drawn-topics": "a source whose topics are drawn",
+    "finite-data": "numbers of `data.topics` and `data.sequences`",
+    "one-pass": "a training that meets no sequence twice",
+    "prior": "a table `[prior]`",
+}
+
 
 def reference(registry: Registry) -> dict[str, str]:
     """Return Markdown pages by name: `config` with the fixed tables, and one page for each kind of component."""
     pages = {"config": _config_page()}
     for kind, table in CONFIGURABLE.items():
         sections = [_component_section(entry.spec) for entry in registry.all(kind)]
-        head = f"# {plural(kind).capitalize()}\n\n{ABOUT[kind]} Chosen by `kind` in `[{table}]`."
+        header = "[[metrics]]" if kind == "metric" else f"[{table}]"
+        head = f"# {plural(kind).capitalize()}\n\n{ABOUT[kind]} Chosen by `kind` in `{header}`."
         pages[plural(kind)] = "\n\n".join([head, *sections]) + "\n"
     for kind in ("figure", "check", "command"):
         rows = [f"| `{entry.spec.name}` | {cell(entry.spec.summary)} |" for entry in registry.all(kind)]
@@ -66,7 +76,7 @@ def _config_page() -> str:
 
 def _component_section(spec: Any) -> str:
     said = " This is the default." if spec.default else ""
-    parts = [f"## {spec.name}", f"{spec.summary}{said}"]
+    parts = [f"## {spec.name}", f"{spec.summary}{said}{_needs(spec)}"]
     keys = keys_of(spec.config)
     parts.append(_key_table(keys) if keys else "It has no keys.")
     variables = getattr(spec, "variables", ())
@@ -74,6 +84,13 @@ def _component_section(spec: Any) -> str:
         rows = [f"| `{one.name}` | {', '.join(one.dims)} | {one.units} | {cell(one.long_name)} |" for one in variables]
         parts.append("\n".join(["| variable | dims | units | what |", "|---|---|---|---|", *rows]))
     return "\n\n".join(parts)
+
+
+def _needs(spec: Any) -> str:
+    """Say what a metric with its default settings cannot do without."""
+    needs = spec.needs(spec.config()) if hasattr(spec, "needs") else ()
+    words = [_NEEDS.get(need, f"a trainer that records `{need.partition(':')[2]}`") for need in needs]
+    return f" It needs {', '.join(words)}." if words else ""
 
 
 def _key_table(keys: Iterable[Key]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from iclkit.api import Categorical, Facts, MetricSpec, Variable, hookimpl
+from iclkit.api import Categorical, CommandSpec, Facts, MetricSpec, Variable, hookimpl
 from iclkit_bounds.certificates import configs
 
 _BUILD = "iclkit_bounds.certificates."
@@ -37,16 +37,25 @@ def _path_needs(config: configs.LangevinPathConfig) -> tuple[str, ...]:
 
 
 @hookimpl
+def iclkit_commands() -> Iterator[CommandSpec]:
+    """Yield the command `certify`."""
+    yield CommandSpec(
+        name="certify",
+        summary="Print the certificates of a run: what they say, whether they are valid, and why.",
+        command="iclkit_bounds.certify:command",
+    )
+
+
+@hookimpl
 def iclkit_metrics() -> Iterator[MetricSpec]:
     """Yield the certificates."""
     yield MetricSpec(
         name="holdout",
-        summary="Certificate from held-out units: the last snapshot's loss is at most this.",
+        summary="Certificate from held-out units, which no trainer could reach, of the last snapshot's loss.",
         config=configs.HoldoutConfig,
         build=f"{_BUILD}holdout:HoldoutCertificate",
         role="upper_bound",
         needs=_held_out,
-        applies=_categorical,
         forecast=f"{_BUILD}forecast:holdout",
         variables=(
             *_bound("holdout", ("target",)),

@@ -48,7 +48,7 @@ class Certificate:
     data_used : "train-only", "holdout" or "fresh" (newly simulated, no bound from training data).
     certified_object, object_hash : what the claim is about, and the digest of its weights.
     components : parts of the value: emp_loss, raw_emp_loss, range_B, smoothing {kind, a, cost, mean_model_weight},
-        variance, complexity_nats, log_terms, mc_error.
+        variance, complexity_nats, log_terms, mc_error; of real tokens excess, excess_by, fixed_scale.
     references : baseline (ln V, or the loss of the best context-free predictor for real tokens), bayes_lower {value,
         ci}, oracle, unigram, population_mc {value, se}.
     holdout : value of the plain held-out bound on the same units, nats per token; None where there is none.

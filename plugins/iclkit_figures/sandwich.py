@@ -68,16 +68,20 @@ def _figure(data: xr.Dataset, estimators: list[str], targets: list[str]) -> Figu
         handles=[
             Line2D([], [], color=_UPPER, marker="v", linestyle="none", label="certificate"),
             Line2D([], [], color=_UPPER, marker="v", mfc="none", linestyle="none", label="not valid"),
-            Line2D([], [], color=_MIDDLE, marker="o", linestyle="none", label="population loss"),
-            Line2D([], [], color=_LOWER, marker="_", linestyle="none", label="exact optimum"),
+            Line2D([], [], color=_MIDDLE, marker="o", linestyle="none", label="population loss, measured"),
+            Line2D([], [], color=_LOWER, linewidth=1.6, label="exact optimum"),
             Patch(color="#dddddd", label="slack"),
         ],
         loc="outside upper center",
         ncols=5 if resolved else 3,
     )
-    notes = ["dotted: knowing nothing but the vocabulary", "bars of the population loss: ±2 standard errors"]
+    notes = [
+        "population loss: of the certified predictor (the model, mixed with a fixed one); bars: ±2 standard errors",
+        "dotted: knowing nothing",
+    ]
     if resolved:
-        notes.append("right: certificates by block of positions, valid together, of the first place on the left")
+        several = any(data.sizes[dim] > 1 for dim in data["status"].dims)
+        notes.append("right: by block of positions, all certified at once" + (", first cell" if several else ""))
     if hidden > 0:
         notes.append(f"the first {LIMIT} certificates of {LIMIT + hidden}")
     style.annotate(made, None, notes)
@@ -96,8 +100,9 @@ def _columns(data: xr.Dataset, estimators: list[str]) -> Iterator[Column]:
             for inner in np.ndindex(*one[name].shape):
                 value = one[name].values[inner]
                 if np.isfinite(value):
+                    label = _label(one[name], inner) if len(estimators) > 1 or inner else ""
                     yield Column(
-                        name="\n".join(filter(None, [where, name.replace("_", " ") if len(estimators) > 1 else ""])),
+                        name="\n".join(filter(None, [where, label])),
                         value=float(value),
                         valid=bool(_number(one, f"{name}_valid", inner) == 1),
                         population=_number(one, f"{name}_population", inner),
@@ -105,6 +110,16 @@ def _columns(data: xr.Dataset, estimators: list[str]) -> Iterator[Column]:
                         lower=_number(one, f"{name}_lower", inner),
                         baseline=_baseline(str(one[f"{name}_record"].values[inner])),
                     )
+
+
+def _label(bound: xr.DataArray, inner: tuple[int, ...]) -> str:
+    """Return the name of a certificate with its own settings, and what it is a loss above."""
+    settings = [
+        f"{str(dim).replace('_', ' ')} {bound[dim].values[place]:g}"
+        for dim, place in zip(bound.dims, inner, strict=True)
+    ]
+    above = "above the oracle" if "above the oracle" in bound.attrs.get("long_name", "") else ""
+    return "\n".join(filter(None, [str(bound.name).replace("_", " "), ", ".join(settings), above]))
 
 
 def _baseline(record: str) -> float:
@@ -117,19 +132,32 @@ def _number(data: xr.Dataset, name: str, place: tuple[int, ...]) -> float:
 
 
 def _levels(axes: Axes, columns: list[Column]) -> None:
-    """Draw one column per certificate."""
+    """Draw one column per certificate; one far above the baseline stands at the top, with its number."""
+    known = [level for one in columns for level in (one.lower, one.population, one.baseline) if np.isfinite(level)]
+    reach = max(known) + 0.25 * (max(known) - min(known)) if known else np.inf
     for x, one in enumerate(columns):
+        shown = min(one.value, reach)
+        if shown < one.value:
+            axes.annotate(
+                f"{one.value:.3g}",
+                (x, shown),
+                (0, 4),
+                textcoords="offset points",
+                ha="center",
+                fontsize=style.NOTE_SIZE,
+            )
         if np.isfinite(one.population):
-            axes.fill_between([x - 0.3, x + 0.3], one.population, one.value, color="#dddddd", linewidth=0)
+            axes.fill_between([x - 0.3, x + 0.3], one.population, shown, color="#dddddd", linewidth=0)
             axes.errorbar([x], [one.population], [2 * one.error], color=_MIDDLE, marker="o", linewidth=0.8)
         if np.isfinite(one.lower):
             axes.plot([x - 0.3, x + 0.3], [one.lower] * 2, color=_LOWER, linewidth=1.6)
         axes.plot([x - 0.3, x + 0.3], [one.baseline] * 2, color=style.GREY, linewidth=0.9, linestyle=":")
-        axes.plot([x], [one.value], color=_UPPER, marker="v", mfc=None if one.valid else "none", markersize=5)
+        marker = "v" if shown == one.value else "^"  # up: it goes on
+        axes.plot([x], [shown], color=_UPPER, marker=marker, mfc=None if one.valid else "none", markersize=5)
     axes.set_xticks(range(len(columns)), [one.name or "held out" for one in columns])
     axes.set_xlim(-0.6, len(columns) - 0.4)
     if len(columns) > 3:
-        axes.tick_params(axis="x", labelrotation=60)
+        axes.tick_params(axis="x", labelrotation=60, labelsize=style.NOTE_SIZE)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.5)
 
 
@@ -152,8 +180,8 @@ def _by_block(axes: Axes, data: xr.Dataset) -> None:
     for values, colour, marker in ((upper, _UPPER, "v"), (middle, _MIDDLE, "o")):
         axes.stairs(values, edges, baseline=None, color=colour)
         axes.plot(centres, values, color=colour, marker=marker, markersize=3, linestyle="none")
-    axes.margins(y=0.08)
-    axes.autoscale(axis="y")
+    low, high = np.nanmin([middle, upper]), np.nanmax([middle, upper])
+    axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.5)
     gain = data["holdout_gain"].values.reshape(-1)
     gain = gain[np.isfinite(gain)]

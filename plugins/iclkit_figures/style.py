@@ -91,7 +91,7 @@ def annotate(made: Figure, title: str | None, notes: Sequence[str]) -> None:
     width, height = made.get_size_inches()
     if title:
         made.suptitle(textwrap.shorten(title, int(13 * width), placeholder=" …"), x=0.1 / width, ha="left")
-    lines = textwrap.wrap("; ".join(note for note in notes if note), int(23 * width))
+    lines = textwrap.wrap("; ".join(note for note in notes if note), int(21 * width))
     below = (0.05 + 0.115 * len(lines)) / height if lines else 0.0
     made.get_layout_engine().set(w_pad=0.03, h_pad=0.03, rect=(0, below, 1, 1 - below))  # type: ignore[union-attr, call-arg]
     if lines:

@@ -35,9 +35,12 @@ def above(batch: ScoredBatch, reference: Any) -> tuple[Tensor, str]:
 
 
 def log_ratio(batch: ScoredBatch, reference: Any) -> Tensor:
-    """Return ln P_reference / P_model of the realised tokens, float64 (B, T), NaN where a history is ruled out."""
-    difference = reference.log_prob(batch) - batch.model.log_prob(batch)
-    return difference.where(difference.isfinite(), torch.nan)
+    """Return ln P_reference / P_model of the realised tokens, float64 (B, T).
+
+    NaN where the reference rules the history or the token out; inf where the model alone does.
+    """
+    known = reference.log_prob(batch)
+    return (known - batch.model.log_prob(batch)).where(known.isfinite(), torch.nan)
 
 
 def divergence(batch: ScoredBatch, name: str) -> Tensor:

@@ -1,7 +1,10 @@
 """Means over the positions of a sequence that are scored."""
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from iclkit.api import MeasuredCell
 
 
 def mean_over(values: Tensor, mask: Tensor, first: int = 1, last: int | None = None) -> Tensor:
@@ -16,5 +19,16 @@ def mean_over(values: Tensor, mask: Tensor, first: int = 1, last: int | None = N
 
 
 def sum_over(values: Tensor, mask: Tensor) -> Tensor:
-    """Return each sequence's sum over its scored positions, float64 (B,), undefined values left out."""
-    return torch.where(mask & ~values.isnan(), values, 0.0).sum(1)
+    """Return each sequence's sum over its scored positions, float64 (B,), undefined values left out; NaN of none."""
+    valid = mask & ~values.isnan()
+    return torch.where(valid.any(1), torch.where(valid, values, 0.0).sum(1), torch.nan)
+
+
+def scored_positions(cell: MeasuredCell, split: str) -> np.ndarray:
+    """Return which positions are scored in any sequence of a split, bool (T,)."""
+    scored = np.zeros(cell.length, dtype=bool)
+    for batch in cell.batches(split):
+        scored |= batch.mask.any(0).cpu().numpy()
+        if scored.all():
+            break
+    return scored

@@ -36,14 +36,35 @@ class Uniform(nn.Module):
 
 @pytest.mark.parametrize("bos", [True, False])
 def test_any_module_is_measured(bos):
-    module = Uniform(2)
+    module = Uniform(2).train(bos)
     data = iclkit.measure(module, {"kind": "coins", "biases": BIASES}, ["loss"], 8, topics=3, sequences=32, bos=bos)
     assert data["split"].values.tolist() == ["sequences", "topics"]
     loss = data["loss"].values if bos else data["loss"].values[:, 1:]
     np.testing.assert_allclose(loss, np.log(2), rtol=1e-6)
     assert module.largest == (2 if bos else 1)
+    assert module.training == bos
     again = iclkit.measure(module, iclkit.source("coins", biases=BIASES), ["loss"], 8, topics=3, sequences=32, bos=bos)
     assert again.identical(data)
+
+
+@pytest.mark.parametrize(
+    ("module", "bos", "told"),
+    [
+        (nn.Embedding(2, 2), True, r"fails on inputs int64 \(2, 8\) of indices 0 .. 2; bos = False leaves"),
+        (nn.Embedding(3, 3), True, r"returns a tensor \(2, 8, 3\); allowed: a tensor \(2, 8, 2\)"),
+        (nn.Embedding(1, 2), False, r"fails on inputs int64 \(2, 7\) of indices 0 .. 1: IndexError"),
+        (nn.GRU(1, 2), True, "fails on inputs"),
+    ],
+)
+def test_a_module_of_other_inputs_or_outputs_is_told_what_is_expected(module, bos, told):
+    with pytest.raises(UsageError, match=told):
+        iclkit.measure(module, {"kind": "coins", "biases": BIASES}, ["loss"], 8, bos=bos)
+    assert len(list(iclkit.measure(nn.Embedding(3, 2), "coins", ["loss"], 8, sequences=8)["loss"].dims)) == 2
+
+
+def test_metrics_are_a_list():
+    with pytest.raises(UsageError, match="give a list"):
+        iclkit.measure(Uniform(2), "coins", "loss")
 
 
 def test_what_cannot_be_measured_is_told():

@@ -113,6 +113,43 @@ def test_take_a_model_out(tmp_path, monkeypatch):
     assert "'attention.layer_2': (64, 4, 16, 16)" in shapes
 
 
+def test_measure_your_own_model(capsys):
+    names = {}
+    for block in BLOCK.finditer((ROOT / "docs/how-to/measure-your-own-model.md").read_text()):
+        exec(block["text"], names)
+    assert "'uniform'" in capsys.readouterr().out
+    assert names["data"]["split"].values.tolist() == ["topics"]
+    assert 0 < names["data"]["excess"].mean() < 0.1
+    assert 0.5 < names["probed"]["belief_r2"].item() <= 1
+
+
+def test_certify_a_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    printed, names = [], {}
+    for block in BLOCK.finditer((ROOT / "docs/how-to/certify-a-model.md").read_text()):
+        if block["kind"] == "console":
+            planned, ran, sheets = _console(block["text"], tmp_path)
+        elif block["kind"] == "toml":
+            Path("my_chains.toml").write_text(block["text"])
+        else:
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                exec(block["text"], names)
+            printed.append(out.getvalue())
+    assert (planned.returncode, ran.returncode, sheets.returncode) == (0, 0, 0), ran.stderr + sheets.stderr
+    assert planned.stdout.count("200 held-out units") == 2
+    assert sheets.stdout.count("  VALID: every precondition was met.") == 2
+    assert "at a cost of at most 0.0044 nat per token" in " ".join(sheets.stdout.split())
+    assert Path("runs/my_chains/figures/sandwich.png").stat().st_size > 10_000
+    made = names["ds"]
+    assert (made["holdout_lower"] < made["holdout_population"]).all()
+    assert (made["holdout_population"] < made["holdout"]).all()
+    assert (made["holdout"] - made["holdout_population"] < 0.1).all()
+    assert (made["holdout_gain"] > 0.1).all()
+    needed = [int(line.split()[1]) for line in printed[1].splitlines()]
+    assert needed[0] < 100 < needed[1] < 250 and 700 < needed[2] < 1400
+
+
 def _quickstart_promises():
     last = iclkit.final(iclkit.open_cube("runs/quickstart").load()).isel(seed=0).sel(split="topics")
     assert last["excess"].mean("position") < 0.01

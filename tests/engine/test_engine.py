@@ -51,7 +51,7 @@ def test_a_finished_run_is_a_no_op(tiny, planned, found, counted):
     second = engine.run(planned(tiny), found)
     assert first.worked
     assert not second.worked
-    assert counted == {"trainings": 1, "passes": [("loss",)]}
+    assert counted == {"trainings": 1, "passes": [("diagnosis", "loss")]}
     assert before == {path: path.stat().st_mtime_ns for path in made.folder.rglob("*") if path.name != ".lock"}
 
 
@@ -148,7 +148,7 @@ def test_adding_a_metric_measures_it_alone_and_leaves_old_parts_untouched(tiny, 
 
     made = plan.load(None, tiny, with_surprise, out=tmp_path / "run")
     engine.run(made, with_surprise).check()
-    assert counted == {"trainings": 1, "passes": [("loss",), ("surprise", "again")]}
+    assert counted == {"trainings": 1, "passes": [("diagnosis", "loss"), ("surprise", "again")]}
     assert (old.read_bytes(), old.stat().st_mtime_ns) == before
     data = open_cube(made.folder).load()
     assert data["surprise"].dims == ("seed", "step", "split")
@@ -305,6 +305,38 @@ def test_a_metric_that_fails_is_told_and_the_others_are_kept(tiny, tmp_path, cou
     assert np.isfinite(data["loss"].sel(split="topics")).all()
     engine.run(made, with_broken)  # only what failed is tried again
     assert counted == {"trainings": 1, "passes": [("loss", "broken"), ("broken",)]}
+
+
+def test_what_fails_at_one_length_is_measured_at_the_others(tiny, tmp_path):
+    from iclkit import plan
+
+    short = BROKEN.replace("broken", "short").replace("raise RuntimeError", "if batch.length == 4: raise RuntimeError")
+    (tmp_path / "short_metric.py").write_text(short.replace('luck")', 'luck")\n        return {}'))
+    with_broken = plugins.load([tmp_path / "short_metric.py"])
+    tiny["metrics"], tiny["sweep"] = [{"kind": "loss"}, {"kind": "short"}], {"evaluation.length": [4, 8]}
+    made = plan.load(None, tiny, with_broken, out=tmp_path / "run")
+    engine.run(made, with_broken)
+    data = open_cube(made.folder).load()
+    assert data["status"].values.ravel().tolist() == [2, 1]
+    assert np.isfinite(data["loss"].sel(length=8, split="topics")).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "error"),
+    [("extra", '{"undeclared": 0}', "KeyError: 'undeclared'"), ("odd", '{"odd": torch.zeros(2)}', "IndexError: ")],
+)
+def test_a_metric_that_makes_what_it_should_not_is_out_alone(tiny, tmp_path, name, made, error):
+    from iclkit import plan
+
+    score = '{"surprise": -batch.model.log_prob(batch).min(dim=1).values}'
+    text = SURPRISE.replace(score, made).replace("surprise", name)
+    (tmp_path / f"{name}_metric.py").write_text(f"import torch\n{text}")
+    with_it = plugins.load([tmp_path / f"{name}_metric.py"])
+    tiny["metrics"] = [{"kind": name}, {"kind": "loss"}]
+    wanted = plan.load(None, tiny, with_it, out=tmp_path / "run")
+    (failure,) = engine.run(wanted, with_it).failures.values()
+    assert str(failure).startswith(f"measuring {name}: {error}")
+    assert np.isfinite(open_cube(wanted.folder).load()["loss"].sel(split="topics")).all()
 
 
 def test_a_metric_that_does_not_apply_is_skipped_with_the_reason_in_the_cube(tiny, tmp_path):

@@ -8,6 +8,7 @@ import torch
 from attrs import evolve
 from torch import Tensor
 
+import iclkit
 from iclkit.api import ContextUnigram, Uniform
 from iclkit.measured import Ground
 from iclkit_metrics.loss.metric import Loss
@@ -160,3 +161,16 @@ def test_errors_clustered_by_topic_cover_the_truth_in_95_of_100_repetitions(cell
         mean, error, _ = reducer.result()
         covered += abs(mean[1] - truth) <= 1.96 * error[1]
     assert 180 <= covered <= 198  # 190 +- 3.2 standard deviations, on the low side for 49 degrees of freedom
+
+
+def test_a_model_that_rules_out_what_happens_is_infinitely_far():
+    class Never:
+        def log_prob(self, batch):
+            return torch.full(batch.tokens.shape, -torch.inf, dtype=torch.float64)
+
+        def distribution(self, batch):
+            return None
+
+    data = iclkit.measure(Never(), {"kind": "coins", "biases": [0.2, 0.7]}, ["loss"], 4, sequences=8)
+    assert np.isposinf(data["loss"]).all()
+    assert np.isposinf(data["excess"]).all()

@@ -55,6 +55,17 @@ class HoldoutConfig:
     blocks: int = option(
         "blocks of positions with a certificate each, at a share of delta; 0 for none", default=8, at_least=0
     )
+    fixed_scale: float | None = option(
+        "real tokens: standard deviation of the fixed i.i.d. Gaussian that is mixed in, instead of the uniform "
+        "predictor; the root of the source's mean square if absent",
+        default=None,
+        above=0.0,
+    )
+    clip: float | None = option(
+        "real tokens: the loss in nats per token where losses are clipped, chosen before looking; the best for the "
+        "source and the number of units if absent",
+        default=None,
+    )
     contamination: float = option(
         "largest total variation distance of a held-out unit's law from the true one; corrects the bound if above 0",
         default=0.0,

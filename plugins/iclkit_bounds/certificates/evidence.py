@@ -25,6 +25,7 @@ class Evidence:
     raw : mean loss of the model itself, before smoothing.
     blocks : float64 (n, blocks), by block of positions, each smoothed by itself; (n, 0) where none were asked for.
     block_upper : (blocks,), their largest possible losses.
+    kind : what made the losses bounded.
 
     """
 
@@ -33,6 +34,7 @@ class Evidence:
     raw: float
     blocks: Array
     block_upper: Array
+    kind: str = "seq_mix"
 
     @property
     def upper(self) -> float:
@@ -40,13 +42,13 @@ class Evidence:
         return float(self.smoothed.upper)
 
     def components(self, weight: float, **further: object) -> dict[str, object]:
-        """Return the parts of a value, for its record; `weight` is that of the uniform predictor."""
+        """Return the parts of a value, for its record; `weight` is that of the fixed predictor."""
         return {
             "emp_loss": float(self.units.mean()),
             "raw_emp_loss": self.raw,
             "range_B": self.upper,
             "smoothing": {
-                "kind": "seq_mix",
+                "kind": self.kind,
                 "a": weight,
                 "cost": float(self.smoothed.cost),
                 "mean_model_weight": float(self.smoothed.model_weight),
@@ -60,7 +62,7 @@ def vocabulary(cell: MeasuredCell) -> int:
     """Return V; raises NotApplicable for real tokens, whose losses have no largest value."""
     space = cell.facts.space
     if not isinstance(space, Categorical):
-        raise NotApplicable("certificates are for categorical tokens: the loss of real ones has no largest value")
+        raise NotApplicable("the loss of real tokens has no largest value; of the certificates `holdout` clips it")
     return space.size
 
 

@@ -1,12 +1,16 @@
 """The held-out certificate: units that no trainer could reach, and a bet against every value the loss might have."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
-from iclkit.api import MeasuredCell
+from iclkit.api import Categorical, MeasuredCell
 from iclkit_bounds import betting, blocks, concentration, contamination
 from iclkit_bounds.certificates.configs import HoldoutConfig
-from iclkit_bounds.certificates.evidence import Evidence, block_starts, evidence, vocabulary
+from iclkit_bounds.certificates.evidence import Evidence, block_starts, evidence, scored, vocabulary
+from iclkit_bounds.certificates.real_tokens import NOT_BOUNDED, Clip, clip_for, clipped_evidence, clipped_references
 from iclkit_bounds.certificates.references import of_step, references
 from iclkit_bounds.certificates.results import along, variables, weights_hash, weights_of
 from iclkit_bounds.certificates.sequences import unit_checks
@@ -21,6 +25,7 @@ FUNCTIONALS = {
     "maurer-pontil": concentration.maurer_pontil,
     "hoeffding": concentration.hoeffding,
 }
+NO_LEAST_LOSS = ("betting", "floor")  # those that hold for losses without a lower limit: of real tokens
 
 
 class HoldoutCertificate:
@@ -30,6 +35,9 @@ class HoldoutCertificate:
     of the training topics, or on fresh topics, is at most the value. Blocks share a delta of their own, and so does
     the gain in context: each statement holds by itself, and the record says what it spends. Where a share
     `contamination` of what a unit is drawn from may be foreign, `holdout_contaminated` holds (`under_total_variation`).
+
+    The loss of real tokens is clipped and what that leaves out is added to the bound (`clipping`); it has no lower
+    limit, so there are neither blocks nor a correction for contamination.
     """
 
     def __init__(self, config: HoldoutConfig):
@@ -37,18 +45,49 @@ class HoldoutCertificate:
 
     def finish(self, cell: MeasuredCell) -> xr.Dataset:
         """Return the certificates, by target; nats per token."""
-        size, step = vocabulary(cell), cell.steps[-1]
-        data = [self._of(cell, TARGETS[name], size, step) for name in self.config.targets]
+        certify = self._categorical if isinstance(cell.facts.space, Categorical) else self._real
+        data = [certify(cell, TARGETS[name], cell.steps[-1]) for name in self.config.targets]
         return along("target", list(self.config.targets), data)
 
-    def _of(self, cell: MeasuredCell, target: Target, size: int, step: int) -> xr.Dataset:
-        config = self.config
+    def _categorical(self, cell: MeasuredCell, target: Target, step: int) -> xr.Dataset:
+        config, size = self.config, vocabulary(cell)
+        found = evidence(cell.log_probs(target.held, step), target, size, config.smoothing, config.blocks)
+        known = references(cell, target, size, config.smoothing, of_step(cell, step))
+        made = self._bound(cell, target, step, found, known)
+        if config.contamination:
+            moved = contamination.under_total_variation(made["holdout"].item(), found.upper, config.contamination)
+            made = made.assign(holdout_contaminated=float(moved))
+        return made.merge(self._blocks(cell, found, target, size, step))
+
+    def _real(self, cell: MeasuredCell, target: Target, step: int) -> xr.Dataset:
         table = cell.log_probs(target.held, step)
-        found = evidence(table, target, size, config.smoothing, config.blocks)
-        bounds = {kind: float(bound(found.units, found.upper, config.delta)) for kind, bound in FUNCTIONALS.items()}
+        units = len(table.topic.unique()) if target.unit == "topic" else len(table.topic)
+        clip = clip_for(cell, target, scored(table).shape[1], units, self.config)
+        found = clipped_evidence(cell, target, step, clip)
+        return self._bound(cell, target, step, found, clipped_references(cell, target, clip, of_step(cell, step)), clip)
+
+    def _bound(
+        self,
+        cell: MeasuredCell,
+        target: Target,
+        step: int,
+        found: Evidence,
+        known: dict[str, Any],
+        clip: Clip | None = None,
+    ) -> xr.Dataset:
+        """Return the certificate of the whole sequence; `clip` is there for real tokens."""
+        config, table = self.config, cell.log_probs(target.held, step)
+        kinds = FUNCTIONALS if clip is None else NO_LEAST_LOSS
+        excess, spent = (0.0, 0.0) if clip is None else (clip.excess, clip.delta)
+        bounds = {
+            kind: float(FUNCTIONALS[kind](found.units, found.upper, config.delta - spent)) + excess for kind in kinds
+        }
         checks, reasons = unit_checks(cell, table.topic, table.number, target)
         if not cell.declared:
             reasons["eval_untouched"] = "held-out data were served before these settings were on record"
+        if clip is not None:
+            checks |= {"excess_bounded": clip.certain}
+            reasons |= {} if clip.certain else {"excess_bounded": NOT_BOUNDED}
         record = Certificate(
             estimator="holdout",
             target=target.code,
@@ -56,22 +95,27 @@ class HoldoutCertificate:
             n_units=len(found.units),
             value=bounds["betting"],
             delta=config.delta,
-            delta_ledger={"units": config.delta},
+            delta_ledger={"units": config.delta - spent} | ({"excess": spent} if spent else {}),
             checks=checks | {"split_disjoint": True, "eval_untouched": cell.declared, "grid_declared": True},
             reasons=reasons,
             data_used="holdout",
             certified_object="weights",
             object_hash=weights_hash(weights_of(cell, step)),
-            components=found.components(config.smoothing),
-            references=references(cell, target, size, config.smoothing, of_step(cell, step)),
+            components=found.components(config.smoothing, **({} if clip is None else clip.components)),
+            references=known,
             holdout=bounds["betting"],
             cost={"forward_passes": 1},
+            warnings=() if clip is None else self._left_out(),
         )
         made = variables("holdout", record).assign(holdout_by=("functional", list(bounds.values())))
-        if config.contamination:
-            moved = contamination.under_total_variation(record.value, found.upper, config.contamination)
-            made = made.assign(holdout_contaminated=float(moved))
-        return made.assign_coords(functional=list(bounds)).merge(self._blocks(cell, found, target, size, step))
+        return made.assign_coords(functional=list(bounds))
+
+    def _left_out(self) -> Iterator[str]:
+        """Yield what is asked for and is not there for real tokens."""
+        if self.config.blocks:
+            yield "blocks = 0, and no gain in context: losses of real tokens are clipped over whole sequences only"
+        if self.config.contamination:
+            yield "no correction for contamination: losses of real tokens have no lower limit"
 
     def _blocks(self, cell: MeasuredCell, found: Evidence, target: Target, size: int, step: int) -> xr.Dataset:
         """Return the certificates by block of positions, and of the gain from the first block to the last."""

@@ -38,14 +38,28 @@ def references(
     found: dict[str, Any] = {"baseline": math.log(size)}
     if target.fresh not in cell.splits or length not in (None, cell.length):
         return found
+
+    def losses(split: str) -> Array:
+        logs = sums(split)
+        positions = scored(cell.log_probs(split, cell.steps[-1])).shape[1]
+        return smoothing.seq_mix(logs, positions, size, weight).losses
+
+    return found | measured_references(cell, target, losses)
+
+
+def measured_references(cell: MeasuredCell, target: Target, losses: Callable[[str], Array]) -> dict[str, Any]:
+    """Return bayes_lower, oracle and population_mc on the fresh data of a target.
+
+    `losses`: those of the certified predictor on a split's sequences, float64 (n,), nats per token.
+    """
+    found: dict[str, Any] = {}
     for name, reference in (("bayes_lower", target.reference), ("oracle", "oracle")):
         if reference in cell.references[target.fresh]:
             table = cell.log_probs(target.fresh, reference)
             value, error = measured(-scored(table).mean(1), table, target, cell)
             found[name] = {"value": value, "ci": 1.96 * error}
-    table = cell.log_probs(target.fresh, cell.steps[-1])  # for its addresses and its mask
-    losses = smoothing.seq_mix(sums(target.fresh), scored(table).shape[1], size, weight).losses
-    value, error = measured(losses, table, target, cell)
+    table = cell.log_probs(target.fresh, cell.steps[-1])  # for its addresses
+    value, error = measured(losses(target.fresh), table, target, cell)
     return found | {"population_mc": {"value": value, "se": error}}
 
 

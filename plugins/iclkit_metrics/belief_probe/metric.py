@@ -37,6 +37,8 @@ class BeliefProbe:
         Raises NotApplicable where the source has neither beliefs nor several known topics, or the model no taps.
         """
         config = self._config
+        if cell.length < 2:
+            raise NotApplicable("a probe needs sequences of 2 tokens at least: nothing is known before the first")
         split = split_of(cell, config.split)
         batches = some_of(cell, split, config.sequences)
         if sum(map(len, batches)) < _FEWEST:

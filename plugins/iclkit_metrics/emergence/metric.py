@@ -30,7 +30,9 @@ class Emergence:
     def finish(self, cell: MeasuredCell) -> xr.Dataset:
         """Return changes and plateaus; raises NotApplicable where nothing was recorded."""
         config, record = self._config, cell.history.get(self._config.record)
-        if record is None or not len(record):
+        if record is not None and not len(record):
+            raise NotApplicable("the training made no update, so nothing is recorded")
+        if record is None:
             known = ", ".join(name for name in cell.history if name != "step")
             raise NotApplicable(f"nothing is recorded as {config.record} in this training; recorded: {known or 'none'}")
         steps, values = cell.history["step"].astype(np.float64), np.asarray(record, dtype=np.float64)

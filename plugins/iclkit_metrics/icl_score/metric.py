@@ -12,7 +12,7 @@ from iclkit.api import MeasuredCell, NotApplicable, ScoredBatch
 from iclkit_metrics.expected_loss import above, expected_loss
 from iclkit_metrics.families import family_of
 from iclkit_metrics.icl_score import outside
-from iclkit_metrics.scored_positions import mean_over, sum_over
+from iclkit_metrics.scored_positions import mean_over, scored_positions, sum_over
 
 
 class IclScore:
@@ -27,12 +27,15 @@ class IclScore:
         D_KL(P_c^L, P^L) <= - ln w_c = `topic_cost_limit`, what it tends to where topics can be told apart (section 5).
     outside_loss : the loss on topics outside the ensemble. Where its K topics are known it tends to that of the nearest
         of them, H(R) + min_c D(R, P_c) per token for independent tokens, `outside_limit` (section 5, 5).
+
+    Positions are those that are scored and predicted: without a begin token position 1 is left out, of the references
+    too. A reference is averaged over the sequences that it does not rule out.
     """
 
     def __init__(self, config: Any):
         self._config = config
         self._family: Any = None
-        self._scored: dict[str, np.ndarray] = {}  # which positions are scored in any sequence of a split
+        self._predicted = slice(None)  # positions that the models predict
         self.coords: dict[str, list[int]] = {}
 
     def begin(self, cell: MeasuredCell) -> None:
@@ -45,34 +48,33 @@ class IclScore:
         family = family_of(cell)
         if family is not None and len(family.weights) <= self._config.topics:
             self._family, self.coords = family, {"topic": family.topics.numbers.tolist()}
+        if not getattr(cell.models[cell.steps[0]], "bos", True):
+            self._predicted = slice(1, None)
 
     def score(self, batch: ScoredBatch) -> Mapping[str, Tensor]:
         """Return score and area, float64 (B,), and the loss and cost of each topic, float64 (B, K, T) and (B, K)."""
-        loss = expected_loss(batch, batch.model)
-        scores = {"icl_score": self._late_less_early(loss, batch.mask), "loss_area": _area(loss, batch.mask)}
+        loss, mask = expected_loss(batch, batch.model), self._counted(batch)
+        scores = {"icl_score": self._late_less_early(loss, mask), "loss_area": _area(loss, mask)}
         own = self._own(batch)
         if own is not None:
             scores["topic_loss"] = torch.where(own[..., None], loss[:, None], torch.nan)
             if "oracle" in batch.references:
-                scores["topic_cost"] = _told_apart(own, above(batch, batch.references["oracle"])[0], batch.mask)
+                scores["topic_cost"] = _told_apart(own, above(batch, batch.references["oracle"])[0], mask)
         return scores
 
     def score_references(self, batch: ScoredBatch) -> Mapping[str, Tensor]:
         """Return the references' score and area, float64 (B, R), and what topics cost the optimum, float64 (B, K)."""
-        scored = batch.mask.any(0).cpu().numpy()
-        self._scored[batch.split] = scored | self._scored.get(batch.split, False)
-        floors = {name: expected_loss(batch, reference) for name, reference in batch.references.items()}
+        mask = self._counted(batch)
+        floors = {name: _defined(expected_loss(batch, each), batch.mask) for name, each in batch.references.items()}
         if not floors:
             return {}
         scores = {
-            "icl_score_floor": torch.stack(
-                [self._late_less_early(floor, batch.mask) for floor in floors.values()], dim=1
-            ),
-            "loss_area_floor": torch.stack([_area(floor, batch.mask) for floor in floors.values()], dim=1),
+            "icl_score_floor": torch.stack([self._late_less_early(floor, mask) for floor in floors.values()], dim=1),
+            "loss_area_floor": torch.stack([_area(floor, mask) for floor in floors.values()], dim=1),
         }
         own = self._own(batch)
         if own is not None and batch.optimum is not None and "oracle" in floors:
-            scores["topic_cost_optimum"] = _told_apart(own, floors[batch.optimum] - floors["oracle"], batch.mask)
+            scores["topic_cost_optimum"] = _told_apart(own, floors[batch.optimum] - floors["oracle"], mask)
         return scores
 
     def finish(self, cell: MeasuredCell) -> xr.Dataset:
@@ -94,12 +96,20 @@ class IclScore:
                 exact = optimum(law.asked, law.topics, law.weights, cell.length)
                 if law.name != cell.optimum[split] or exact is None:
                     continue
-                curve = exact.values[self._scored.get(split, np.ones(cell.length, dtype=bool))]
+                curve = exact.values[self._predicted][scored_positions(cell, split)[self._predicted]]
+                if not len(curve):
+                    continue
                 rate = rate_of(law.topics, law.weights)
                 area[place] = (curve - curve[-1]).sum()
                 excess[place] = np.nan if rate is None else (curve - rate.values[0]).sum()
         made = {"loss_area_optimum": ("split", area), "excess_entropy": ("split", excess)}
         return xr.Dataset(made, coords={"split": list(cell.splits)})
+
+    def _counted(self, batch: ScoredBatch) -> Tensor:
+        """Return which positions are scored and predicted, bool (B, T)."""
+        counted = torch.zeros_like(batch.mask)
+        counted[:, self._predicted] = batch.mask[:, self._predicted]
+        return counted
 
     def _late_less_early(self, loss: Tensor, mask: Tensor) -> Tensor:
         early = _window(self._config.early, mask, late=False)
@@ -124,6 +134,11 @@ def _window(given: tuple[int, ...], mask: Tensor, late: bool) -> Tensor:
     rank, count = mask.cumsum(1), mask.sum(1, keepdim=True)
     tenth = (count // 10).clamp(min=1)
     return mask & ((rank > count - tenth) if late else (rank <= tenth))
+
+
+def _defined(floor: Tensor, mask: Tensor) -> Tensor:
+    """Return a reference's loss, float64 (B, T), NaN throughout a sequence that it rules out somewhere."""
+    return floor.where((floor.isfinite() | ~mask).all(1, keepdim=True), torch.nan)
 
 
 def _area(loss: Tensor, mask: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from iclkit.api import MeasuredCell, ScoredBatch
 from iclkit_metrics.expected_loss import above, divergence, expected_loss, log_ratio
 from iclkit_metrics.loss import generalisation
 from iclkit_metrics.loss.spec import FIRST_POSITIONS
-from iclkit_metrics.scored_positions import mean_over
+from iclkit_metrics.scored_positions import mean_over, scored_positions
 
 _NO_KIND = "none: this source has no exact optimum for the split"
 
@@ -43,7 +43,6 @@ class Loss:
     def __init__(self, config: Any):
         del config
         self._kinds: dict[str, str] = {}
-        self._scored: dict[str, np.ndarray] = {}  # which positions are scored in any sequence of a split
 
     def score(self, batch: ScoredBatch) -> Mapping[str, Tensor]:
         """Return loss, excess and regret of a snapshot's model, float64 (B, T)."""
@@ -60,15 +59,14 @@ class Loss:
         """Return the floors, float64 (B, R, T), NaN where a reference rules a sequence out, and where it does."""
         if not batch.references:
             return {}
-        scored = batch.mask.any(0).cpu().numpy()
-        self._scored[batch.split] = scored | self._scored.get(batch.split, False)
         floors = torch.stack([expected_loss(batch, reference) for reference in batch.references.values()], dim=1)
         possible = floors.isfinite()
         return {"floor": floors.where(possible, torch.nan), "impossible": (~possible).double()}
 
     def finish(self, cell: MeasuredCell) -> xr.Dataset:
         """Add the exact expectations, what follows from the averages, and what excess was measured from and how."""
-        return self._exact(cell).merge(generalisation.gaps(cell)).merge(generalisation.relative_loss(cell))
+        relative = generalisation.relative_loss(cell)  # of the splits that have an optimum
+        return self._exact(cell).merge(generalisation.gaps(cell)).merge(relative, join="left")
 
     def _exact(self, cell: MeasuredCell) -> xr.Dataset:
         names = list(dict.fromkeys(name for split in cell.splits for name in cell.references[split]))
@@ -80,7 +78,7 @@ class Loss:
             for law in cell.laws[split]:
                 exact = ask(law.asked, law.topics, law.weights, cell.length)
                 if exact is not None:
-                    scored = self._scored.get(split, True)
+                    scored = scored_positions(cell, split)
                     values[names.index(law.name), place] = np.where(scored, exact.values, np.nan)
                     errors[names.index(law.name), place] = np.where(scored, exact.error, np.nan)
                     methods[law.name] = exact.method

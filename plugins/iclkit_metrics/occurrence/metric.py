@@ -74,6 +74,6 @@ class Occurrence:
 
 def occurrences(tokens: Tensor) -> Tensor:
     """Return the how-manieth of its kind each token is in its sequence, int64 (B, T), from 1."""
-    ordered, order = tokens.sort(dim=1, stable=True)
+    ordered, order = tokens.contiguous().sort(dim=1, stable=True)
     rank = torch.arange(1, tokens.shape[1] + 1) - torch.searchsorted(ordered, ordered)  # place in the run of its kind
     return torch.empty_like(tokens).scatter_(1, order, rank)

@@ -87,9 +87,10 @@ def power_law(
     else:
         noise = _noise(len(curve), scale, None if replicates is None else replicates[:, used], draws, seed)
     exponents, coefficients, advantages = np.full((3, 1), np.nan)
-    if noise is not None:
-        fitted = coefficient * where**-exponent
-        with np.errstate(invalid="ignore", divide="ignore"):  # a draw with too few positive values is NaN
+    with np.errstate(invalid="ignore", divide="ignore"):  # too few positive values, of a draw too, are NaN
+        advantage = float(held_out_advantage(where, curve, weights))
+        if noise is not None:
+            fitted = coefficient * where**-exponent
             exponents, coefficients = fit(where, fitted + noise, np.where(fitted + noise > 0, weights, 0.0))
             drawn = curve + noise  # not about the fitted curve, which is a power law whatever the data
             advantages = held_out_advantage(where, drawn, np.where(drawn > 0, weights, 0.0))
@@ -102,7 +103,7 @@ def power_law(
         positions=positions[used],
         dropped=int(inside.sum() - used.sum()),
         weights=weights,
-        advantage=float(held_out_advantage(where, curve, weights)),
+        advantage=advantage,
         preferred=math.nan if noise is None else float((advantages > 0).mean()),
     )
 

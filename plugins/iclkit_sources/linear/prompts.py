@@ -118,6 +118,16 @@ class RegressionPrompts:
             "least-squares": Fitted(LeastSquares(), PromptPairs(), noise),
         }
 
+    def spread(self, topics: Tasks | None, length: int) -> tuple[Tensor, Tensor] | None:
+        """Return trace and largest eigenvalue of the answers' covariance, (|w|^2 + noise^2) I, float64 (K,).
+
+        None where no task is given: |w| has no largest value.
+        """
+        if topics is None:
+            return None
+        variance = topics.weights.square().sum(1) + self._config.noise**2
+        return variance * (length // 2), variance
+
     def optimum(self, reference: Reference, topics: Tasks | None, weights: Tensor | None, length: int) -> Exact | None:
         """Return the oracle's differential entropy, at inputs too (of N(0, 1)); None for the other references."""
         if reference != "oracle":

@@ -15,6 +15,7 @@ from torch import Tensor
 from iclkit.api import Batch, Exact, Key
 from iclkit_sources.linear import kalman
 from iclkit_sources.linear.configs import Lds, lds_facts
+from iclkit_sources.linear.covariances import covariance_spread
 from iclkit_sources.linear.least_squares import Fitted, LeastSquares, Ridge
 from iclkit_sources.linear.matrix_draws import haar, row_times, scaled_to, stationary_factor
 from iclkit_sources.linear.predictors import SystemMixture, SystemOracle
@@ -130,6 +131,21 @@ class LinearSystemSource:
             "ridge": Fitted(Ridge(alpha), pairs, self._scale),
             "least-squares": Fitted(LeastSquares(), pairs, self._scale),
         }
+
+    def spread(self, topics: LinearSystems | None, length: int) -> tuple[Tensor, Tensor] | None:
+        """Return trace and a bound of the largest eigenvalue of the covariance of the first tokens, float64 (K,).
+
+        Without topics (1,), where W is radius x orthogonal and states are seen: both depend
+        on the radius alone; else None.
+        """
+        config = self._config
+        if topics is not None:
+            return covariance_spread(topics.transition, topics.readout, topics.first, config.noise, length)
+        if config.draw != "orthogonal" or config.observed is not None:
+            return None
+        transition = config.radius * torch.eye(config.dimension, dtype=torch.float64)[None]
+        first = self._stationary(transition) if config.start == "stationary" else None
+        return covariance_spread(transition, None, first, config.noise, length)
 
     def optimum(
         self, reference: Reference, topics: LinearSystems | None, weights: Tensor | None, length: int
