@@ -18,9 +18,10 @@ def test_run_says_where_and_what(finished):
     assert made.stderr.splitlines()[0] == "1 training, 1 worker: runs/tiny"
     assert ": done in " in made.stderr.splitlines()[-1]
     assert "\x1b" not in made.stdout + made.stderr
-    first, *_, last = made.stdout.splitlines()
+    first, *_, result, diagnosis = made.stdout.splitlines()
     assert first == "cube: runs/tiny/cube.zarr"
-    assert "nat per token above the exact optimum" in last
+    assert "nat per token above the exact optimum" in result
+    assert diagnosis.startswith("No in-context learning yet")
     for line in made.stdout.splitlines():
         if line.startswith("figure: "):
             assert (run.parent.parent / line.removeprefix("figure: ")).stat().st_size > 0
