@@ -13,7 +13,7 @@ from attrs import frozen
 from iclkit import files, provenance
 from iclkit.config import digest
 from iclkit.errors import StoreError
-from iclkit.parts import Parts
+from iclkit.parts import Parts, joined
 from iclkit.plan import Cell, Plan
 from iclkit.snapshots import TrainingFolder
 from iclkit.specs import Component
@@ -107,7 +107,7 @@ def _measured(plan: Plan, cell: Cell, parts: Parts) -> _Measured:
     outcome = TrainingFolder(trainings / wanted.training.id).outcome or {}
     return _Measured(
         cell=cell,
-        data=xr.merge(pieces, join="outer", compat="no_conflicts") if pieces else None,
+        data=joined(pieces) if pieces else None,
         outcome=outcome | (parts.failure(wanted.id, wanted.metrics) or {}),
         prior_outcome=TrainingFolder(trainings / prior.id).outcome or {} if prior else {},
     )

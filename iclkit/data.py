@@ -212,6 +212,15 @@ class TrainingSequences:
         return batch if batch.tokens.is_floating_point() else evolve(batch, tokens=batch.tokens.long())
 
 
+def prior_sequences(config: Config, source: Any) -> TrainingSequences | None:
+    """Return what the training that runs first is trained on, at the main training's length; None without one."""
+    prior = config.prior
+    if prior is None:
+        return None
+    data = evolve(prior.data, length=config.data.length, bos=config.data.bos)
+    return TrainingSequences(evolve(prior, data=data), source)
+
+
 def select(batch: Batch, rows: Tensor) -> Batch:
     """Return some sequences of a batch; the topics stay."""
     return evolve(

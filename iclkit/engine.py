@@ -19,12 +19,12 @@ from attrs import frozen
 
 from iclkit import files, parts, provenance, world
 from iclkit.errors import RunFailures, StoreError
+from iclkit.findings import draw_figures, sentences
 from iclkit.parts import Parts
 from iclkit.plan import Pass, Plan, pass_of, training_of
 from iclkit.plugins import Plugins, load
 from iclkit.reporting import Reporter, Silent
 from iclkit.snapshots import TrainingFolder
-from iclkit.specs import resolve
 
 _logger = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ def finish(plan: Plan, plugins: Plugins, *, worked: bool) -> Result:
     path = cube.assemble(plan, plan.folder / "cube.zarr")
     data = cube.open_cube(path).load()
     figures = draw_figures(data, plugins, plan.folder / "figures", redraw=worked)
-    sentences = _sentences(data, plan)
+    said = sentences(data, plan)
     if worked:
         _thin(plan)
     plugins.notify("iclkit_run_finished", plan=plan, cube_path=path)
@@ -142,7 +142,7 @@ def finish(plan: Plan, plugins: Plugins, *, worked: bool) -> Result:
         folder=plan.folder,
         cube=path,
         figures=figures,
-        sentences=sentences,
+        sentences=said,
         failures=_failures(plan),
         worked=worked,
     )
@@ -216,7 +216,8 @@ def work(task: Task) -> dict[str, dict[str, Any]]:
     wanted_passes = [(pass_of(raw, plugins.registry, base), metrics) for _, raw, metrics in task.passes]
     if here.leads:
         for wanted, metrics in wanted_passes:  # all of them before the first is measured
-            TrainingFolder(folder / "trainings" / wanted.training.id).declare(wanted.settings(metrics).values())
+            readers = [metric.name for metric in wanted.config.metrics if metric.name in metrics and metric.held_out]
+            TrainingFolder(folder / "trainings" / wanted.training.id).declare(wanted.settings(readers).values())
     trained = {name for name, outcome in outcomes.items() if outcome["status"] == "done"}
     for wanted, metrics in wanted_passes:
         if wanted.training.id not in trained:
@@ -361,56 +362,6 @@ def _tell_of_other_versions(plan: Plan, reporter: Reporter) -> None:
         }
     for name, before, after in sorted(seen):
         reporter.say(f"note: some trainings here were made with {name} {before}; this is {name} {after}")
-
-
-def draw_figures(
-    data: Any,
-    plugins: Plugins,
-    folder: Path,
-    *,
-    names: Sequence[str] = (),
-    suffix: str = "png",
-    redraw: bool = True,
-) -> tuple[Path, ...]:
-    """Draw the figures whose variables the cube has (or those named), and return their paths."""
-    drawn = []
-    for entry in plugins.registry.all("figure"):
-        spec, path = entry.spec, folder / f"{entry.spec.name}.{suffix}"
-        if (names and spec.name not in names) or not set(spec.needs) <= set(data.variables):
-            continue
-        if redraw or not path.exists():
-            try:
-                figure = resolve(spec.draw)(data)
-            except Exception:  # a figure is not worth losing a run's last lines
-                _logger.exception("figure %s could not be drawn", spec.name)
-                continue
-            if figure is None:
-                continue
-            files.write(path, lambda file, figure=figure: figure.savefig(file, format=suffix))  # type: ignore[misc]
-        drawn.append(path)
-    return tuple(drawn)
-
-
-def _sentences(data: Any, plan: Plan) -> tuple[str, ...]:
-    """Ask the metrics' plugins what was learned; those that measure nothing themselves speak last."""
-    specs = {metric.spec.name: metric.spec for cell in plan.cells for metric in cell.config.metrics}
-    said = []
-    for spec in sorted(specs.values(), key=lambda spec: not spec.variables):
-        try:
-            said.append(resolve(spec.sentence)(data) if spec.sentence else None)
-        except Exception:  # a sentence is not worth losing a run's last lines
-            _logger.exception("the sentence of %s could not be said", spec.name)
-    return tuple(sentence for sentence in (*said, *_not_applicable(data, plan)) if sentence)
-
-
-def _not_applicable(data: Any, plan: Plan) -> Iterator[str]:
-    """Iterate over the metrics that were asked for and measured nothing in some cells, each with the first reason."""
-    names = {metric.reason_variable: metric.name for cell in plan.cells for metric in cell.config.metrics}
-    for variable, name in names.items():
-        reasons = [text for text in data[variable].values.reshape(-1).tolist() if text] if variable in data else []
-        if reasons:
-            where = f" in {len(reasons)} of {data['status'].size} cells" if data["status"].size > 1 else ""
-            yield f"{name} was not measured{where}: {reasons[0]}"
 
 
 def _thin(plan: Plan) -> None:

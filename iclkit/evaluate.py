@@ -97,7 +97,8 @@ def measure(ground: Ground, settings: Mapping[str, str], world: World) -> Measur
     """Measure metrics on all models; None on ranks that do not lead. `settings` names theirs, see `Pass.settings`."""
     wanted = [component for component in ground.config.metrics if component.name in settings]
     metrics = {component.name: _begin(ground, component) for component in wanted}
-    for split in ground.splits:
+    scoring = any(hasattr(metric.made, name) for metric in metrics.values() for name in ("score", "score_references"))
+    for split in ground.splits if scoring else ():
         for scored, groups, step in _scored(split, ground, world):
             values = {} if scored is None else _score(metrics.values(), scored, step)
             for piece, piece_groups in world.gather((values, groups)):  # in the order of the chunks
@@ -173,7 +174,7 @@ def _numbers(metric: _Metric, values: Mapping[str, Tensor], scored: ScoredBatch)
 
 def _averages(metric: _Metric, data: xr.Dataset) -> xr.Dataset:
     """Add a metric's averages to those of others."""
-    return _joined([data, metric.averages.dataset(metric.made)])
+    return parts.joined([data, metric.averages.dataset(metric.made)])
 
 
 def _finish(metric: _Metric, data: xr.Dataset, ground: Ground, settings: str) -> xr.Dataset:
@@ -195,20 +196,8 @@ def _finished(metric: _Metric, data: xr.Dataset, ground: Ground, settings: str) 
     for name in extra.data_vars:
         extra[name].attrs |= describe(component, variables.get(str(name)))
     extra = extra.rename({name: component.variable(str(name)) for name in extra.data_vars})
-    merged = _joined([data, extra])
+    merged = parts.joined([data, extra])
     return merged.assign({name: array.fillna("") for name, array in merged.items() if array.dtype.kind == "O"})
-
-
-def _joined(pieces: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Merge datasets: the labels of a dim are those of all, numbers sorted and names as they first come."""
-    union: dict[Any, dict[Any, None]] = {}
-    for piece in pieces:
-        for dim, index in piece.indexes.items():
-            union.setdefault(dim, {}).update(dict.fromkeys(index.tolist()))
-    names = {dim for dim, found in union.items() if any(isinstance(label, str) for label in found)}
-    labels = {dim: list(found) if dim in names else sorted(found) for dim, found in union.items()}
-    aligned = [piece.reindex({dim: labels[dim] for dim in piece.indexes}) for piece in pieces]
-    return xr.merge(aligned, join="exact", compat="no_conflicts")
 
 
 def _averaged(component: Component) -> Iterator[str]:

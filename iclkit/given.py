@@ -6,6 +6,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 import xarray as xr
+from torch.nn import Module
 
 from iclkit import evaluate, plan
 from iclkit.errors import RunFailures, UsageError
@@ -81,8 +82,6 @@ def _table(source: Any) -> Mapping[str, Any]:
 
 
 def _check(model: Any) -> None:
-    from torch.nn import Module
-
     if not isinstance(model, Module) and not (hasattr(model, "log_prob") and hasattr(model, "distribution")):
         text = "allowed: a torch.nn.Module, or a Predictor with log_prob(batch) and distribution(batch)"
         raise UsageError(f"model: {type(model).__name__} cannot be measured; {text}")

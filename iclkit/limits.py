@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from iclkit.config import Config
 
 
+NEEDS = ("holdout-topics", "holdout-sequences", "drawn-topics", "finite-data", "one-pass", "prior", "record")
+"""What a metric may say that it cannot do without, see `MetricSpec.needs`; a record is told by name behind a colon."""
+
+
 def cross_problems(config: Config) -> list[Problem]:
     """Find what single tables cannot know, as far as they could be read (a table with problems is None)."""
     data, evaluation = config.data, config.evaluation
@@ -104,6 +108,8 @@ def _missing(need: str, config: Config) -> str | None:
         return "a training that runs first; add a table [prior]"
     if kind == "record" and name not in trainer.spec.records(trainer.config):
         return f"the record {name}, which the trainer {trainer.kind} does not make as it is set"
+    if kind not in NEEDS:
+        return f'"{need}", which is no need that iclkit knows (an error of its plugin); allowed: {", ".join(NEEDS)}'
     return None
 
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import xarray as xr
 from attrs import asdict, evolve
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from iclkit.config import Config
-from iclkit.data import Family, TrainingSequences
+from iclkit.data import Family, TrainingSequences, prior_sequences
 from iclkit.errors import NotApplicable
 from iclkit.heads import ModulePredictor
 from iclkit.keys import Key
@@ -130,20 +131,19 @@ class Ground:
             fresh=self._fresh,
             batches=lambda split: self._batches(names, split),
             log_probs=lambda split, who: self._table(names, split, who),
-            history={} if folder is None else folder.history(),
+            history=self._history,
             training=None if folder is None else self.sequences,
             trainer=None if folder is None else config.trainer.config,
-            prior=self._prior(),
+            prior=self._prior,
             declared=False,
         )
 
     def after(self, cell: MeasuredCell, metric: Component, settings: str, data: xr.Dataset) -> MeasuredCell:
         """Return what a metric may know after the pass: what was reduced and, if it needs them, held-out data."""
-        needs = metric.spec.needs(metric.config)
-        if self.folder is None or not any(need.startswith("holdout") for need in needs):
+        if self.folder is None or not metric.held_out:
             return evolve(cell, data=data)
         declared = settings in self.folder.serve_holdout()
-        held = [split for split in self._holdouts if split.name in needs]
+        held = [split for split in self._holdouts if split.name in metric.held_out]
         names = {split.name: split for split in (*self.splits, *held)}
         return evolve(
             cell,
@@ -186,14 +186,17 @@ class Ground:
         alias = getattr(self.source, "alias", None)
         return batch.number if alias is None else alias(batch.topics, batch.topic, batch.number)
 
+    @cached_property
+    def _history(self) -> Mapping[str, np.ndarray]:
+        return {} if self.folder is None else self.folder.history()
+
+    @cached_property
     def _prior(self) -> PriorRun | None:
-        prior = None if self._training is None else self._training[0].prior
-        if prior is None or self._training is None:
+        data = prior_sequences(self.config, self.source)
+        if data is None or self._training is None or self._training[0].prior is None:
             return None
-        place = TrainingFolder(self._training[1] / prior.id)
-        data = evolve(prior.config.data, length=self.config.data.length, bos=self.config.data.bos)
-        sequences = TrainingSequences(evolve(prior.config, data=data), self.source)
-        return PriorRun(weights=place.weights(place.steps()[-1]), data=sequences)
+        place = TrainingFolder(self._training[1] / self._training[0].prior.id)
+        return PriorRun(weights=place.weights(place.steps()[-1]), data=data)
 
 
 def _named(names: Mapping[str, Split], name: str) -> Split:

@@ -6,7 +6,7 @@ was measured. Readable by numpy alone; nothing in it is ever unpickled.
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +105,15 @@ def write(folder: Path, pass_id: str, metrics: Mapping[str, str], data: xr.Datas
     path = folder / f"{pass_id}-{digest(dict(metrics))}.npz"
     files.write(path, lambda file: np.savez(file, **arrays))
     return path
+
+
+def joined(pieces: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Merge datasets: the labels of a dim are those of all, numbers sorted and names as they first come."""
+    union: dict[Any, dict[Any, None]] = {}
+    for piece in pieces:
+        for dim, index in piece.indexes.items():
+            union.setdefault(dim, {}).update(dict.fromkeys(index.tolist()))
+    names = {dim for dim, found in union.items() if any(isinstance(label, str) for label in found)}
+    labels = {dim: list(found) if dim in names else sorted(found) for dim, found in union.items()}
+    aligned = [piece.reindex({dim: labels[dim] for dim in piece.indexes}) for piece in pieces]
+    return xr.merge(aligned, join="exact", compat="no_conflicts")

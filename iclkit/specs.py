@@ -269,6 +269,11 @@ class Component:
         return self.spec.load()(self.config, *args)
 
     @property
+    def held_out(self) -> tuple[str, ...]:
+        """The held-out splits that it reads (metrics only)."""
+        return tuple(need for need in self.spec.needs(self.config) if need.startswith("holdout-"))
+
+    @property
     def reason_variable(self) -> str:
         """The variable that tells why a metric does not apply to a cell."""
         return f"{self.name}_not_applicable".replace("-", "_")

@@ -15,11 +15,12 @@ from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from iclkit import plan
+from iclkit.bigrams import Bigrams, estimate_bigrams, exact_bigrams
 from iclkit.config import Config
 from iclkit.data import TrainingSequences
 from iclkit.errors import ConfigError, UsageError
 from iclkit.plugins import Plugins
-from iclkit.predictors import CategoricalDistribution, Memo, entropy
+from iclkit.predictors import Memo, entropy
 from iclkit.protocols import Exact
 from iclkit.references import Law, References
 from iclkit.spaces import Categorical
@@ -81,7 +82,7 @@ def explain(config: Config, tolerance: float = 1e-3) -> xr.Dataset:
     drop = _stack(curves, "values")[:, [0, -1]] @ [1, -1]
     spread = _stack(curves, "error")[:, [0, -1]].sum(1)
     data = _with(data, "predicted_icl", ("reference",), drop, spread, curves)
-    data = _plateaus(data, config, source, references, split, best)
+    data = _plateaus(data, config, source, split, best, laws)
     data = _identified(data, curves, best, laws)
     data.attrs = {"source": config.source.kind, "topics": str(config.data.topics), "units": "nat"}
     return data
@@ -174,7 +175,7 @@ def _entropy_rate(source: Any, laws: dict[str, Law], curves: dict[str, Curve]) -
 
 
 def _plateaus(
-    data: xr.Dataset, config: Config, source: Any, references: References, split: Split, best: Curve
+    data: xr.Dataset, config: Config, source: Any, split: Split, best: Curve, laws: Mapping[str, Law]
 ) -> xr.Dataset:
     """Add the losses of the predictors a model passes on its way: uniform, unigram, bigram, optimal (h_L).
 
@@ -187,10 +188,7 @@ def _plateaus(
     if facts.stationary:
         statics, methods = [(best.values[place], best.error[place]) for place in (0, 1)], best.method
     else:
-        found = _sampled_statics(config, source, references, split.name, facts.space.size)
-        if found is None:
-            return data
-        statics, methods = found, "monte-carlo"
+        statics, methods = _statics(config, source, split, laws["oracle"], facts.space.size)
     values = [np.log(facts.space.size), statics[0][0], statics[1][0], best.values[-1]]
     errors = [0.0, statics[0][1], statics[1][1], best.error[-1]]
     method = f"uniform: closed-form, unigram: {methods}, bigram: {methods}, optimal: {best.method}"
@@ -198,21 +196,17 @@ def _plateaus(
     return _with(data.assign_coords(predictor=names), "plateaus", ("predictor",), values, errors, method)
 
 
-def _sampled_statics(
-    config: Config, source: Any, references: References, split_name: str, size: int
-) -> list[tuple[float, float]] | None:
-    """Estimate the unigram's and the bigram's loss over all positions from true conditionals: (value, error) each."""
-    split = _sized(config, source, split_name, 4 * _FIRST)
-    halves = torch.zeros(2, size + 1, size, dtype=torch.float64)  # (half of the sequences, token before, token)
-    for index, rows in enumerate(chunk_rows(len(split), config.evaluation_length, tokens=4096)):
-        batch = split.chunk(rows)
-        distribution = references.predictors["oracle"].distribution(batch)
-        if not isinstance(distribution, CategoricalDistribution):
-            return None
-        before = torch.nn.functional.pad(batch.tokens[:, :-1], (1, 0), value=size)
-        halves[index % 2].index_add_(0, before[batch.mask], distribution.log_probs.exp()[batch.mask])
-    whole, *parts = (_static(counts) for counts in (halves.sum(0), *halves))
-    return [(value, abs(first - second) / 2) for value, first, second in zip(whole, *parts, strict=True)]
+def _statics(config: Config, source: Any, split: Split, law: Law, size: int) -> tuple[list[tuple[float, float]], str]:
+    """Return the losses of the static unigram and bigram over all positions, (value, error) each, and the method."""
+    exact = None if law.topics is None else exact_bigrams(source, law.topics, config.evaluation_length)
+    if exact is not None and law.weights is not None:
+        return [(value, 0.0) for value in _losses(exact.mean(law.weights))], "closed-form"
+    sized = _sized(config, source, split.name, 4 * _FIRST)
+    length = config.evaluation_length
+    rows = chunk_rows(len(sized), length, tokens=min(4096, _FIRST * length))  # two chunks and more: one for each half
+    halves = [estimate_bigrams((sized.chunk(each) for each in rows[half::2]), size, source.oracle()) for half in (0, 1)]
+    both = [_losses(half) for half in halves]
+    return [((one + other) / 2, abs(one - other) / 2) for one, other in zip(*both, strict=True)], "monte-carlo"
 
 
 def _sized(config: Config, source: Any, split_name: str, count: int) -> Split:
@@ -221,13 +215,11 @@ def _sized(config: Config, source: Any, split_name: str, count: int) -> Split:
     return next(one for one in splits(sized, source, TrainingSequences(sized, source)) if one.name == split_name)
 
 
-def _static(counts: torch.Tensor) -> tuple[float, float]:
-    """Return the losses of the unigram and of the bigram predictor, from mass by (token before, token)."""
-    within = counts[:-1] if counts[:-1].sum() > 0 else counts
-    alone, pairs = counts.sum(0) / counts.sum(), within / within.sum()
-    marginal = torch.special.entr(alone).sum()
+def _losses(marginals: Bigrams) -> tuple[float, float]:
+    """Return the losses of one law's unigram and bigram predictor, nats: the entropies of a token, given and not."""
+    pairs = marginals.pairs[0]
     conditional = torch.special.entr(pairs).sum() - torch.special.entr(pairs.sum(1)).sum()
-    return float(marginal), float(conditional)
+    return float(torch.special.entr(marginals.unigram[0]).sum()), float(conditional)
 
 
 def _identified(data: xr.Dataset, curves: dict[str, Curve], best: Curve, laws: dict[str, Law]) -> xr.Dataset:

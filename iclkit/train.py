@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import evolve
 from torch import Tensor
 from torch.nn import Module
 
 from iclkit import heads, provenance
-from iclkit.data import TrainingSequences, select
+from iclkit.data import TrainingSequences, prior_sequences, select
 from iclkit.errors import ConfigError, IclkitError, Problem, RunFailures, StoreError, TrainingDiverged
 from iclkit.keys import Key
 from iclkit.modules import build_module, stack_modules
@@ -51,11 +50,7 @@ class TrainingJob:
     @cached_property
     def prior(self) -> TrainingSequences | None:
         """What the training that runs first is trained on, at this training's length; None without one."""
-        config = self.config.prior
-        if config is None:
-            return None
-        data = evolve(config.data, length=self.length, bos=self.config.data.bos)
-        return TrainingSequences(evolve(config, data=data), self.source)
+        return prior_sequences(self.config, self.source)
 
     @property
     def wall_time(self) -> float:

@@ -18,7 +18,7 @@ def command(run: Path, assignments: tuple[str, ...], plugin_files: tuple[Path, .
 
     RUN is a run folder, or the config file of one.
     """
-    from iclkit import cube, engine
+    from iclkit import cube, engine, findings
     from iclkit.cli.run import tell
 
     plan, plugins = load_run(run, assignments, plugin_files, out)
@@ -29,7 +29,7 @@ def command(run: Path, assignments: tuple[str, ...], plugin_files: tuple[Path, .
         missing = engine.missing_tasks(plan, plugins)
         result = engine.finish(plan, plugins, worked=not missing)
         if missing:  # figures of fewer cells may stand there; snapshots are still needed
-            engine.draw_figures(cube.open_cube(result.cube).load(), plugins, plan.folder / "figures")
+            findings.draw_figures(cube.open_cube(result.cube).load(), plugins, plan.folder / "figures")
     if missing:
         count = sum(len(task.trainings) for task in missing)
         click.echo(f"{count} of {len(plan.trainings)} trainings are still to be done or measured.")

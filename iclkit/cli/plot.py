@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @plugin_option
 def command(run: Path, names: tuple[str, ...], suffix: str, plugin_files: tuple[Path, ...]) -> None:
     """Draw the figures of a run folder (all, or those named) from its cube into its folder `figures`."""
-    from iclkit import cube, engine
+    from iclkit import cube, findings
 
     plan, plugins = load_run(run, plugin_files=plugin_files)
     _refuse_unknown(names, plugins.registry)
@@ -33,7 +33,7 @@ def command(run: Path, names: tuple[str, ...], suffix: str, plugin_files: tuple[
     wanted = names or _possible(plugins.registry, data)
     for name in names:
         _refuse_impossible(name, plugins.registry, data)
-    drawn = engine.draw_figures(data, plugins, plan.folder / "figures", names=wanted, suffix=suffix) if wanted else ()
+    drawn = findings.draw_figures(data, plugins, plan.folder / "figures", names=wanted, suffix=suffix) if wanted else ()
     for path in drawn:
         click.echo(str(path))
     missing = [name for name in names if name not in {path.stem for path in drawn}]

@@ -132,13 +132,27 @@ def test_settings_are_on_record_before_and_others_afterwards_are_not(made, table
     assert open_cube(first.folder)["declared"].item() == 1
     record = json.loads(next(first.folder.glob("trainings/*/holdout.json")).read_text())
     assert record["served"]
-    assert len(record["declared"]) == 2
+    reader = first.passes[0].settings(["held-out"])["held-out"]
+    assert record["declared"] == [reader]  # whoever reads nothing of it has nothing to declare
     tables["metrics"].append({"kind": "held-out", "name": "later", "level": 0.7})
     engine.run(made(tables), with_metric).check()
     later = open_cube(first.folder)
     assert later["declared"].item() == 1
     assert later["later_declared"].item() == 0
     assert later["later_held_out"].item() == later["held_out"].item()
+
+
+def test_where_nobody_reads_held_out_data_nothing_is_recorded(made, tables, with_metric):
+    tables["metrics"] = [{"kind": "loss"}]
+    run = made(tables)
+    engine.run(run, with_metric).check()
+    assert not list(run.folder.glob("trainings/*/holdout.json"))
+
+
+def test_a_need_that_nobody_knows_is_told(made, tables):
+    tables["metrics"] = [{"kind": "held-out", "split": "holdout-topcis"}]
+    with pytest.raises(ConfigError, match=r'"holdout-topcis", which is no need that iclkit knows .* allowed: '):
+        made(tables)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import iclkit
-from iclkit.evaluate import _joined
+from iclkit.parts import joined
 from iclkit_metrics.scored_positions import scored_positions, sum_over
 
 COINS = {"source": {"kind": "coins", "biases": [0.2, 0.8]}, "data": {"length": 12}}
@@ -54,11 +54,11 @@ def test_labels_keep_their_order_and_numbers_are_sorted():
     more = xr.Dataset(
         {"c": (("split", "step"), np.ones((3, 2)))}, coords={"split": ["train", "topics", "other"], "step": [8, 2]}
     )
-    joined = _joined([some, more])
-    assert joined["split"].values.tolist() == ["topics", "train", "other"]
-    assert joined["step"].values.tolist() == [2, 4, 8]
-    assert joined["a"].sel(split="topics").item() == 1
-    assert np.isnan(joined["a"].sel(split="train"))
+    both = joined([some, more])
+    assert both["split"].values.tolist() == ["topics", "train", "other"]
+    assert both["step"].values.tolist() == [2, 4, 8]
+    assert both["a"].sel(split="topics").item() == 1
+    assert np.isnan(both["a"].sel(split="train"))
 
 
 def test_splits_come_in_order_where_one_has_no_optimum(measured):
