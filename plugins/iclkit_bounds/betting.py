@@ -73,14 +73,16 @@ def upper_limit(
     cost : nats, broadcast over (...); negative costs count as 0.
     grid : stakes and weights that do not depend on the losses, else `stakes(n)`.
 
-    The root is bracketed to 1e-10 nat and the upper end returned. Raises ValueError where a loss exceeds `upper`.
+    The root is bracketed to 1e-10 nat, or to what float64 resolves, and the upper end returned. Raises ValueError where
+    a loss exceeds `upper`.
 
     """
     losses = checked(values, upper)
     wanted = math.log(1 / checked_delta(delta)) + np.maximum(cost, 0.0)
     low, wanted = np.broadcast_arrays(losses.mean(-1), wanted)  # W at the sample mean is at most 1
     low, high = low.copy(), np.full(low.shape, float(upper))
-    while np.max(high - low) > _TOLERANCE:
+    tolerance = max(_TOLERANCE, 4 * float(np.spacing(max(abs(upper), np.abs(low).max()))))  # large numbers are coarser
+    while np.max(high - low) > tolerance:
         middle = (low + high) / 2
         below = np.where(middle < upper, middle, upper - 1)  # a bound that has reached the limit stays there
         ruled_out = log_wealth(losses, below, upper, grid) >= wanted

@@ -104,14 +104,6 @@ def integer_bits(n: int) -> int:
     return digits - 1 + 2 * (digits.bit_length() - 1) + 1
 
 
-def prefix_free_bits(bits: int) -> int:
-    """Return the length of a message of `bits` bits with its length written before it, bits: prefix-free.
-
-    For codes whose reader cannot know where they end; `quantise` needs it not. About bits + log2(bits) + 2 log2 log2.
-    """
-    return bits + integer_bits(bits + 1)
-
-
 def betting_limit(values: ArrayLike, upper: float, delta: float, bits: float) -> Array:
     """Return the betting bound at a cost of bits ln 2, float64 (...), nats per token.
 

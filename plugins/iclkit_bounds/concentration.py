@@ -2,7 +2,7 @@
 
 All take losses (..., n) in [least, upper], nats per token, and return float64 (...), never more than `upper`.
 Each holds with probability at least 1 - delta over the units for a predictor that does not depend on them, and
-bounds the average m of their means, which may differ unless it says otherwise.
+bounds the average m of their means, which may differ.
 """
 
 import math
@@ -40,7 +40,8 @@ def seeger(values: ArrayLike, upper: float, delta: float, least: float = 0.0) ->
 def empirical_bernstein(values: ArrayLike, upper: float, delta: float, least: float = 0.0) -> Array:
     """Return X- + sqrt(2 v ln(3/delta)/n) + 3 (upper - least) ln(3/delta)/n, v = mean (X_i - X-)^2.
 
-    Audibert, Munos and Szepesvari (2009), Theorem 1; for identically distributed units only.
+    Audibert, Munos and Szepesvari (2009), Theorem 1. They take identically distributed units; their proof goes through
+    for independent ones of different means, with the mean of E (X_i - m)^2 where it has the variance.
     """
     losses = checked(values, upper, least)
     n, x = losses.shape[-1], math.log(3 / checked_delta(delta))
@@ -51,7 +52,7 @@ def empirical_bernstein(values: ArrayLike, upper: float, delta: float, least: fl
 def maurer_pontil(values: ArrayLike, upper: float, delta: float, least: float = 0.0) -> Array:
     """Return X- + sqrt(2 v ln(2/delta)/n) + 7 (upper - least) ln(2/delta) / (3 (n-1)), v with n-1 below the sum.
 
-    Maurer and Pontil (2009), Theorem 11. With a single unit it is `upper`.
+    Maurer and Pontil (2009), Theorem 11, for independent units. With a single one it is `upper`.
     """
     losses = checked(values, upper, least)
     n, x = losses.shape[-1], math.log(2 / checked_delta(delta))
@@ -59,23 +60,6 @@ def maurer_pontil(values: ArrayLike, upper: float, delta: float, least: float = 
         return np.full(losses.shape[:-1], float(upper))
     slack = np.sqrt(2 * losses.var(-1, ddof=1) * x / n) + 7 * (upper - least) * x / (3 * (n - 1))
     return np.minimum(losses.mean(-1) + slack, upper)
-
-
-def clopper_pearson(failures: int, n: int, delta: float) -> float:
-    """Return the largest p with P(Bin(n, p) <= failures) >= delta: the exact upper limit of a 0/1 loss.
-
-    Clopper and Pearson (1934), for n independent and identically distributed units. The upper end of the bracket.
-    """
-    if not 0 <= failures <= n or n < 1:
-        raise ValueError(f"failures must lie in 0 .. n with n >= 1, not be {failures} of {n}")
-    checked_delta(delta)
-    if failures == n:
-        return 1.0
-    low, high = failures / n, 1.0
-    while high - low > 1e-12:
-        middle = (low + high) / 2
-        low, high = (middle, high) if binomial_tail(failures, n, middle) >= delta else (low, middle)
-    return high
 
 
 def binomial_tail(k: int, n: int, p: float) -> float:

@@ -45,7 +45,7 @@ def optimisation_error(
 
     32 bits cover every float32 network of the architecture; fewer cover those on a grid fixed beforehand, and the
     minimum is then over those. `best_found` is the lowest empirical loss seen in any training. The lower limit is
-    certain. Rigorous, and loose unless parameters are few. Derived here.
+    certain where the network that has it is one of those. Rigorous, and loose unless parameters are few. Derived here.
     """
     room = allowance(code_nats=bits * parameters * math.log(2), tokens=tokens, delta=delta)
     return Bracket(lower=max(0.0, loss - best_found), upper=loss - oracle + room, allowance=room)

@@ -118,24 +118,6 @@ def violation_rate(
     return binomial_tail(math.ceil(most) - 1, topics, share) if most > 0 else 0.0
 
 
-def simulated_violation_rate(
-    rng: np.random.Generator,
-    draws: int,
-    *,
-    topics: int,
-    prompt_length: int,
-    share: float,
-    delta: float,
-    easy: float = 0.2,
-    hard: float = 3.9,
-    upper: float = 3.92,
-) -> float:
-    """Return the share of simulated draws in which the literal rate fails; its exact value is `violation_rate`."""
-    losses = easy + (hard - easy) * rng.binomial(topics, share, size=draws) / topics
-    slack = upper * math.sqrt(math.log(1 / checked_delta(delta)) / (2 * topics * prompt_length))
-    return float((losses + slack < easy + (hard - easy) * share).mean())
-
-
 def _count(n: int, otherwise: str) -> int:
     if n < 1:
         raise ValueError(f"nothing is left for the bound: {otherwise}")

@@ -63,7 +63,8 @@ def _claim(made: Certificate) -> str:
         return f"the exact predictor has a mean loss there of at least {value}"
     who = "the quantised last snapshot" if made.estimator in _QUANTISED else _OBJECT[made.certified_object]
     if made.estimator == "optimisation-error":
-        return f"{who} has a training loss of at most {value} above the least that its architecture can reach"
+        reach = f"the least that its architecture can reach with weights of {made.components.get('bits')} bits"
+        return f"{who} has a training loss of at most {value} above {reach}"
     mixed = f", mixed with the {_fixed(made)} as told below," if "smoothing" in made.components else ""
     above = " above the oracle's" if made.estimator == "paper-bound" else ""
     return f"{who}{mixed} has a mean loss{above} there of at most {value}"

@@ -59,6 +59,12 @@ def test_approaches_the_mean():
     assert gaps[2] < gaps[1] < gaps[0] and gaps[2] < 1.4 * 0.1 * math.sqrt(2 * math.log(20) / 10_000)
 
 
+def test_losses_too_large_for_the_tolerance_are_bracketed_as_well_as_float64_can():
+    x = np.array([1e7, 2e7, 1.5e7])
+    assert betting.upper_limit(x, 5e7, 0.1) == pytest.approx(1e7 * betting.upper_limit(x / 1e7, 5.0, 0.1), rel=1e-9)
+    assert betting.lower_limit(x, -1e12, 0.1) <= x.mean()
+
+
 def test_negative_cost_buys_nothing_and_losses_at_the_limit_give_the_limit():
     x = np.array([1.0, 1.5, 2.0])
     assert betting.upper_limit(x, 3.0, 0.1, -5.0) == betting.upper_limit(x, 3.0, 0.1)

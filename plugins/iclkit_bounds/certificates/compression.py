@@ -87,7 +87,12 @@ class CompressionCertificate:
             data_used="train-only",
             certified_object="weights",
             object_hash=weights_hash(code.weights),
-            components=found.components(config.smoothing, complexity_nats=code.cost, evaluated=len(losses)),
+            components=found.components(
+                config.smoothing,
+                complexity_nats=code.cost,
+                evaluated=len(losses),
+                variance=float(losses.var(ddof=1)) if len(losses) > 1 else None,
+            ),
             references=references(
                 cell, target, size, config.smoothing, of_predictor(cell, predictor), table.values.shape[1]
             ),

@@ -41,7 +41,7 @@ class Evidence:
         """B."""
         return float(self.smoothed.upper)
 
-    def components(self, weight: float, **further: object) -> dict[str, object]:
+    def components(self, weight: float, **further: object) -> dict[str, Any]:
         """Return the parts of a value, for its record; `weight` is that of the fixed predictor."""
         return {
             "emp_loss": float(self.units.mean()),
@@ -103,6 +103,14 @@ def scored(table: LogProbs) -> Array:
     if (there != there[0]).any():
         raise NotApplicable("sequences differ in which positions are scored, so they have no loss range in common")
     return values[:, there[0]]
+
+
+def on_the_same(table: LogProbs, other: LogProbs) -> Array:
+    """Return what another predictor gives the positions that one is scored on, float64 (n, positions).
+
+    An exact predictor knows of position 1 what a model without a begin token does not predict.
+    """
+    return other.values.numpy()[:, ~table.values[0].isnan().numpy()]
 
 
 def block_starts(positions: int, blocks: int) -> NDArray[np.int64]:

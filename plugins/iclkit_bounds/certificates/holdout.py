@@ -13,7 +13,7 @@ from iclkit_bounds.certificates.evidence import Evidence, block_starts, evidence
 from iclkit_bounds.certificates.real_tokens import NOT_BOUNDED, Clip, clip_for, clipped_evidence, clipped_references
 from iclkit_bounds.certificates.references import of_step, references
 from iclkit_bounds.certificates.results import along, variables, weights_hash, weights_of
-from iclkit_bounds.certificates.sequences import unit_checks
+from iclkit_bounds.certificates.sequences import reached, unit_checks
 from iclkit_bounds.certificates.targets import TARGETS, Target
 from iclkit_bounds.record import Certificate
 
@@ -32,9 +32,10 @@ class HoldoutCertificate:
     """Upper bounds on the loss of the last snapshot, smoothed, from held-out units; see `betting`.
 
     With probability at least 1 - delta over the held-out units the loss of the certified predictor on fresh sequences
-    of the training topics, or on fresh topics, is at most the value. Blocks share a delta of their own, and so does
-    the gain in context: each statement holds by itself, and the record says what it spends. Where a share
-    `contamination` of what a unit is drawn from may be foreign, `holdout_contaminated` holds (`under_total_variation`).
+    of the training topics, or on fresh topics, is at most the value. Of its own is the delta of all blocks together,
+    of the gain in context, and of each inequality in `holdout_by`: each of these holds by itself, and the record is
+    that of the value alone. Where a share `contamination` of what a unit is drawn from may be foreign,
+    `holdout_contaminated` holds (`under_total_variation`), on the same event.
 
     The loss of real tokens is clipped and what that leaves out is added to the bound (`clipping`); it has no lower
     limit, so there are neither blocks nor a correction for contamination.
@@ -82,7 +83,7 @@ class HoldoutCertificate:
         bounds = {
             kind: float(FUNCTIONALS[kind](found.units, found.upper, config.delta - spent)) + excess for kind in kinds
         }
-        checks, reasons = unit_checks(cell, table.topic, table.number, target)
+        checks, reasons = unit_checks(cell, table.topic, table.number, target, reached(cell))
         if not cell.declared:
             reasons["eval_untouched"] = "held-out data were served before these settings were on record"
         if clip is not None:
@@ -96,7 +97,7 @@ class HoldoutCertificate:
             value=bounds["betting"],
             delta=config.delta,
             delta_ledger={"units": config.delta - spent} | ({"excess": spent} if spent else {}),
-            checks=checks | {"split_disjoint": True, "eval_untouched": cell.declared, "grid_declared": True},
+            checks=checks | {"eval_untouched": cell.declared, "grid_declared": True},
             reasons=reasons,
             data_used="holdout",
             certified_object="weights",

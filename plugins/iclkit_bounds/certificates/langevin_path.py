@@ -3,7 +3,9 @@
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
+from torch.nn import Module
 
 from iclkit.api import LogProbs, MeasuredCell, NotApplicable
 from iclkit_bounds import betting, langevin
@@ -38,7 +40,7 @@ class LangevinPathCertificate:
         table = table_of(cell, cell.models[step], [outside(cell, path_subset(cell), target)])
         found = evidence(table, target, size, config.smoothing)
         value = float(langevin.upper_limit(found.units, found.upper, config.delta, *sums))
-        checks, reasons = _checks(cell, table, target)
+        checks, reasons = _checks(cell, table, target, step)
         record = Certificate(
             estimator="langevin-path",
             target=target.code,
@@ -47,7 +49,7 @@ class LangevinPathCertificate:
             value=value,
             delta=config.delta,
             delta_ledger={"units and noise": config.delta},
-            checks=checks | {"kernel_exact": True},
+            checks=checks,
             reasons=reasons,
             data_used="train-only",
             certified_object="weights",
@@ -96,10 +98,19 @@ def path_subset(cell: MeasuredCell) -> Extent:
     return Extent.of(cell.prior.data)
 
 
-def _checks(cell: MeasuredCell, table: LogProbs, target: Target) -> tuple[dict[str, bool], dict[str, Any]]:
-    """Return the preconditions about units and prior."""
-    checks, reasons = unit_checks(cell, table.topic, table.number, target)
+def _checks(cell: MeasuredCell, table: LogProbs, target: Target, step: int) -> tuple[dict[str, bool], dict[str, Any]]:
+    """Return the preconditions about units, prior and path."""
+    checks, reasons = unit_checks(cell, table.topic, table.number, target, (path_subset(cell),))
     frozen = cell.prior is None or not Extent.of(cell.prior.data).meets(target, table.topic, table.number)
     if not frozen:
         reasons["prior_frozen_before_eval"] = "the start weights were trained on units that the bound is computed on"
-    return checks | {"split_disjoint": True, "prior_frozen_before_eval": frozen}, reasons
+    exact = _same_buffers(cell.models[step].module, cell.models.with_weights({}).module)
+    if not exact:
+        reasons["kernel_exact"] = "the model keeps statistics of the data in buffers, for which its path does not pay"
+    return checks | {"prior_frozen_before_eval": frozen, "kernel_exact": exact}, reasons
+
+
+def _same_buffers(trained: Module, built: Module) -> bool:
+    """Whether nothing but the parameters, whose path is paid for, has changed in training."""
+    before = dict(built.named_buffers())
+    return all(torch.equal(value.cpu(), before[name].cpu()) for name, value in trained.named_buffers())

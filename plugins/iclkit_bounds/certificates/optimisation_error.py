@@ -84,6 +84,7 @@ class OptimisationError:
                 "oracle": truth,
                 "best_found": float(losses.min()),
                 "allowance": room,
+                "bits": bits,
                 "complexity_nats": bits * parameters * math.log(2),
                 "tokens": oracle.size,
             },

@@ -9,7 +9,7 @@ import xarray as xr
 from iclkit.api import Batch, LogProbs, MeasuredCell, NotApplicable
 from iclkit_bounds import pacbayes, paper, smoothing, strict
 from iclkit_bounds.certificates.configs import PaperConfig
-from iclkit_bounds.certificates.evidence import measured, scored, vocabulary
+from iclkit_bounds.certificates.evidence import measured, on_the_same, scored, vocabulary
 from iclkit_bounds.certificates.posteriors import Posterior, over_draws, posterior
 from iclkit_bounds.certificates.results import SETTINGS, by_target, variables, weights_hash
 from iclkit_bounds.certificates.sequences import Extent, addresses, finite, outside, table_of, unit_checks
@@ -49,12 +49,13 @@ class PaperBound:
         length = int(units.mask[0].sum())
         counts = _counts(target, whole, subset)
         if config.mode == "paper":
-            rate = self._literal(target, counts, length, law.divergence)
+            rate, spent = self._literal(target, counts, length, law.divergence), {"bound": config.delta}
             checks, reasons = {"constants_known": rate.valid}, {"constants_known": rate.reason}
         else:
             rate = self._strict(cell, target, counts, length, law, units, size)
-            checks, reasons = unit_checks(cell, *addresses(cell, units), target)
+            checks, reasons = unit_checks(cell, *addresses(cell, units), target, (subset,))
             checks |= {"prior_frozen_before_eval": True, "mc_error_included": True}
+            spent = {"bound": 0.75 * config.delta, "draws": 0.25 * config.delta}
         record = Certificate(
             estimator="paper-bound",
             target=target.code,
@@ -62,7 +63,7 @@ class PaperBound:
             n_units=len(units.topic.unique()) if target.unit == "topic" else len(units),
             value=rate.value,
             delta=config.delta,
-            delta_ledger={"bound": 0.75 * config.delta, "draws": 0.25 * config.delta},
+            delta_ledger=spent,
             checks=checks,
             reasons=reasons,
             validity_scope="heuristic" if config.mode == "paper" else "high-prob",
@@ -136,11 +137,11 @@ class PaperBound:
         """Return baseline, bayes_lower and population_mc, each above the oracle's loss on the same fresh sequences."""
         if target.fresh not in cell.splits or length != cell.length:
             return {}
-        table = cell.log_probs(target.fresh, "oracle")
-        oracle = -scored(table).mean(1)
+        table = cell.log_probs(target.fresh, cell.steps[-1])  # for its addresses, and which positions count
+        oracle = -on_the_same(table, cell.log_probs(target.fresh, "oracle")).mean(1)
         found: dict[str, Any] = {"baseline": math.log(size) - measured(oracle, table, target, cell)[0]}
         if target.reference in cell.references[target.fresh]:
-            bayes = -scored(cell.log_probs(target.fresh, target.reference)).mean(1)
+            bayes = -on_the_same(table, cell.log_probs(target.fresh, target.reference)).mean(1)
             value, error = measured(bayes - oracle, table, target, cell)
             found["bayes_lower"] = {"value": value, "ci": 1.96 * error}
         losses = np.zeros(len(oracle))

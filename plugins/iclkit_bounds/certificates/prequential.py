@@ -1,6 +1,7 @@
 """The prequential certificate: what was scored between two snapshots before it was trained on."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from iclkit_bounds.certificates.configs import PrequentialConfig
 from iclkit_bounds.certificates.evidence import Evidence, evidence, scored, vocabulary
 from iclkit_bounds.certificates.references import Sums, references
 from iclkit_bounds.certificates.results import along, variables, weights_hash, weights_of
-from iclkit_bounds.certificates.sequences import Extent, batches, distinct, rows_of, table_of
+from iclkit_bounds.certificates.sequences import Extent, all_distinct, batches, rows_of, table_of
 from iclkit_bounds.certificates.targets import TARGETS
 from iclkit_bounds.record import Certificate
 from iclkit_bounds.units import Array
@@ -113,10 +114,14 @@ def _sequences(cell: MeasuredCell, stage: Stage, size: int) -> list[Batch]:
 def _target(cell: MeasuredCell) -> str:
     """Return what the training's units are draws from: fresh topics, or fresh sequences of the known ones."""
     assert cell.training is not None
-    if cell.known is None:
-        return "topics"
-    alone = cell.training.count == len(cell.known.weights)  # one sequence of each topic
-    return "topics" if alone and isinstance(cell.facts.topics, Drawn) else "sequences"
+    return "topics" if cell.known is None or _one_of_each(cell) else "sequences"
+
+
+def _one_of_each(cell: MeasuredCell) -> bool:
+    """Whether training has one sequence of each of its topics, which were drawn at random."""
+    assert cell.training is not None
+    known = cell.training.weights
+    return known is not None and cell.training.count == len(known) and isinstance(cell.facts.topics, Drawn)
 
 
 def _why_not(cell: MeasuredCell, name: str, topic: torch.Tensor, number: torch.Tensor) -> dict[str, str]:
@@ -129,11 +134,13 @@ def _why_not(cell: MeasuredCell, name: str, topic: torch.Tensor, number: torch.T
         told["one_pass"] = "sequences came back: each must be scored before it is trained on"
     elif cell.prior is not None and Extent.of(cell.prior.data).meets(TARGETS[name], topic, number):
         told["one_pass"] = "the prior was trained on some of these data before"
-    elif not distinct(topic, number):
+    elif hasattr(cell.source, "alias") and not all_distinct(
+        cell, (training.batch(step, size) for step in range(steps))
+    ):
         told["one_pass"] = "some sequences are the same data under two numbers"
-    if name == "sequences" and training.count is not None:
+    if training.count is not None and not _one_of_each(cell):
         told["units_independent"] = "topics run out, N sequences each, so a topic's chance depends on those before it"
-    elif name == "topics" and training.weights is None and steps > 1 and (training.batch(1, size).number > 1).any():
+    elif training.weights is None and steps > 1 and (training.batch(1, size).number > 1).any():
         told["units_independent"] = "topics come back with other sequences, so a topic was seen before it is scored"
     return told
 
@@ -148,9 +155,13 @@ def _mixture(cell: MeasuredCell, stages: list[Stage], shares: Array) -> Sums:
     return sums
 
 
-def _components(scores: list[Evidence], shares: Array, config: PrequentialConfig) -> dict[str, object]:
+def _components(scores: list[Evidence], shares: Array, config: PrequentialConfig) -> dict[str, Any]:
     parts = scores[-1].components(config.smoothing)
+    kept = sum(share * float(one.smoothed.model_weight) for share, one in zip(shares, scores, strict=True))
+    units = np.concatenate([one.units for one in scores])
     parts |= {
+        "smoothing": parts["smoothing"] | {"mean_model_weight": kept},
+        "variance": float(units.var(ddof=1)) if len(units) > 1 else None,
         "emp_loss": float(sum(share * one.units.mean() for share, one in zip(shares, scores, strict=True))),
         "raw_emp_loss": float(sum(share * one.raw for share, one in zip(shares, scores, strict=True))),
         "least_centre": config.least_loss,

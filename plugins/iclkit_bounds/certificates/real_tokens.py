@@ -127,11 +127,9 @@ def channels(cell: MeasuredCell) -> int:
 
 def squares(cell: MeasuredCell, split: str) -> Array:
     """Return |x|^2 of all scored numbers of each sequence of a split, float64 (n,)."""
-    made = []
-    for batch in cell.batches(split):
-        each = batch.tokens[..., : channels(cell)].double().square().sum(-1)
-        made.append(torch.where(batch.mask, each, 0.0).sum(1))
-    return torch.cat(made).cpu().numpy()
+    there = ~cell.log_probs(split, cell.steps[-1]).values.isnan()  # without a begin token position 1 is not
+    each = [batch.tokens[..., : channels(cell)].double().square().sum(-1).cpu() for batch in cell.batches(split)]
+    return torch.where(there, torch.cat(each), 0.0).sum(1).numpy()
 
 
 def _spread(cell: MeasuredCell, target: Target) -> tuple[Array, Array] | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from iclkit.api import MeasuredCell, Predictor
 from iclkit_bounds import smoothing
-from iclkit_bounds.certificates.evidence import measured, scored
+from iclkit_bounds.certificates.evidence import measured, on_the_same, scored
 from iclkit_bounds.certificates.sequences import table_of
 from iclkit_bounds.certificates.targets import Target
 from iclkit_bounds.units import Array
@@ -53,12 +53,13 @@ def measured_references(cell: MeasuredCell, target: Target, losses: Callable[[st
     `losses`: those of the certified predictor on a split's sequences, float64 (n,), nats per token.
     """
     found: dict[str, Any] = {}
+    table = cell.log_probs(target.fresh, cell.steps[-1])  # for its addresses, and which positions count
     for name, reference in (("bayes_lower", target.reference), ("oracle", "oracle")):
         if reference in cell.references[target.fresh]:
-            table = cell.log_probs(target.fresh, reference)
-            value, error = measured(-scored(table).mean(1), table, target, cell)
-            found[name] = {"value": value, "ci": 1.96 * error}
-    table = cell.log_probs(target.fresh, cell.steps[-1])  # for its addresses
+            logs = on_the_same(table, cell.log_probs(target.fresh, reference))
+            if not np.isnan(logs).any():
+                value, error = measured(-logs.mean(1), table, target, cell)
+                found[name] = {"value": value, "ci": 1.96 * error}
     value, error = measured(losses(target.fresh), table, target, cell)
     return found | {"population_mc": {"value": value, "se": error}}
 

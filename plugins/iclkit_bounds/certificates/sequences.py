@@ -30,7 +30,8 @@ class Extent:
     def meets(self, target: Target, topic: Tensor, number: Tensor) -> bool:
         """Whether any of these units is among the data; for claims about fresh topics, whether its topic is.
 
-        By address alone: data of other seeds are taken to be the same, which leaves out more than is needed.
+        By address alone: data of other seeds are taken to be the same, which leaves out more than is needed. `number`
+        is that of `addresses`: a later unit that repeats a sequence of the data is among them.
         """
         known = topic <= self.topics
         return bool((known if target.unit == "topic" else known & (number <= self.sequences)).any())
@@ -41,6 +42,20 @@ def finite(cell: MeasuredCell) -> TrainingData:
     if cell.training is None or cell.training.count is None:
         raise NotApplicable("there are no training data that end")
     return cell.training
+
+
+def reached(cell: MeasuredCell) -> tuple[Extent, ...]:
+    """Return how far the data reach that the model was trained on, and its prior; nothing where that is not known.
+
+    Of data without end as far as the updates went, where the size of a batch tells.
+    """
+    if cell.training is None:
+        return ()
+    size, data = getattr(cell.trainer, "batch_size", None), Extent.of(cell.training)
+    most = size * cell.steps[-1] if isinstance(size, int) else _ENDLESS
+    topics, sequences = (most if there == _ENDLESS else there for there in (data.topics, data.sequences))
+    own = Extent(topics=topics, sequences=sequences)
+    return (own,) if cell.prior is None else (own, Extent.of(cell.prior.data))
 
 
 def outside(cell: MeasuredCell, subset: Extent, target: Target) -> Batch:
@@ -126,9 +141,13 @@ def joined(parts: list[Batch]) -> Batch:
 
 
 def unit_checks(
-    cell: MeasuredCell, topic: Tensor, number: Tensor, target: Target
+    cell: MeasuredCell, topic: Tensor, number: Tensor, target: Target, seen: Iterable[Extent] = ()
 ) -> tuple[dict[str, bool], dict[str, str]]:
-    """Return whether the units are independent draws from what the target is about, and why not."""
+    """Return whether the units are independent draws from what the target is about, and why not.
+
+    `topic` and `number` as `addresses` gives them. `seen`: data that must have told nothing of the units, such as those
+    of the prior; that they were left out by address is not enough where one sequence repeats another.
+    """
     reasons = {}
     if not distinct(topic, number):
         reasons["units_independent"] = "some sequences are the same data under two numbers"
@@ -136,7 +155,14 @@ def unit_checks(
         reasons["units_independent"] = "the source lists its topics: they are no draws from a law of topics"
     elif target.unit == "sequence" and cell.known is not None and not cell.known.uniform:
         reasons["units_independent"] = "topics have unequal weights, but as many sequences each"
-    return {"units_independent": not reasons}, reasons
+    checks = {"units_independent": not reasons}
+    if seen := tuple(seen):
+        checks["split_disjoint"] = not any(data.meets(target, topic, number) for data in seen)
+        if not checks["split_disjoint"]:
+            reasons["split_disjoint"] = (
+                "some units repeat, under other numbers, what the training or its prior has seen"
+            )
+    return checks, reasons
 
 
 def distinct(topic: Tensor, number: Tensor) -> bool:
@@ -144,7 +170,7 @@ def distinct(topic: Tensor, number: Tensor) -> bool:
     return len(torch.stack([topic, number]).unique(dim=1)[0]) == len(topic)
 
 
-def all_distinct(cell: MeasuredCell, parts: list[Batch]) -> bool:
+def all_distinct(cell: MeasuredCell, parts: Iterable[Batch]) -> bool:
     """Whether no two sequences of these are the same data."""
     topics, numbers = zip(*(addresses(cell, part) for part in parts), strict=True)
     return distinct(torch.cat(topics), torch.cat(numbers))

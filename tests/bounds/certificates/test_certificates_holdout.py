@@ -95,6 +95,19 @@ def test_listed_topics_and_unequal_weights_are_no_independent_units(certified):
     assert "lists its topics" in fresh
 
 
+@pytest.mark.parametrize("sequences", [20, "fresh"])
+def test_held_out_units_that_repeat_training_sequences_are_not_held_out(certified, sequences):
+    """One unit of each topic, so that no two of them can be the same."""
+    source = {"kind": "violations", "source": {"kind": "markov", "vocabulary": 4}, "duplicates": 0.9}
+    data = {"sequences": sequences, "holdout": {"sequences": 1, "topics": 3}}
+    run = certified([{"kind": "holdout", "blocks": 0}], source=source, data=data)
+    known, fresh = run.records("holdout")
+    seen = sequences == 20  # of endless sequences those that may be repeated are too many to have been met
+    assert known.valid is not seen
+    assert list(known.why_invalid) == ["split_disjoint"] * seen
+    assert "split_disjoint" not in fresh.why_invalid  # no topic repeats another
+
+
 def test_one_sequence_under_two_numbers_is_no_two_units(run):
     topic, number = torch.tensor([1, 1, 2]), torch.tensor([1, 2, 1])
     for numbers, holds in ((number, True), (torch.ones_like(number), False)):

@@ -101,6 +101,22 @@ def test_one_sequence_of_each_topic_certifies_topics(certified):
     assert run["prequential_valid"].item() == 1
 
 
+def test_listed_topics_that_run_out_are_no_draws_by_weight(certified):
+    source = {"kind": "dice", "faces": [[0.25, 0.25, 0.25, 0.25], [0.3, 0.3, 0.2, 0.2]]}
+    run = certified([METRIC], source=source, data={"topics": "fresh", "sequences": 240})
+    (record,) = run.records("prequential")
+    assert "topics run out" in record.why_invalid["units_independent"]
+
+
+def test_a_scored_sequence_that_repeats_an_earlier_one_was_trained_on_before(certified):
+    """A single one is scored, so that no two scored ones can be the same."""
+    source = {"kind": "violations", "source": {"kind": "markov", "vocabulary": 4}, "duplicates": 0.9}
+    run = certified([METRIC | {"sequences": 1}], source=source, data={"topics": 1, "sequences": "fresh"})
+    (record,) = run.records("prequential")
+    assert record.n_units == 2  # of each stage
+    assert list(record.why_invalid) == ["one_pass"]
+
+
 @pytest.mark.parametrize(
     ("data", "prior", "check", "told"),
     [

@@ -12,7 +12,7 @@ from iclkit.splits import holdout_splits
 from iclkit_bounds import betting
 from iclkit_bounds.certificates.configs import HoldoutConfig
 from iclkit_bounds.certificates.forecast import holdout as forecast
-from iclkit_bounds.certificates.real_tokens import clip_for
+from iclkit_bounds.certificates.real_tokens import clip_for, squares
 from iclkit_bounds.certificates.targets import TARGETS
 from iclkit_bounds.clipping import Spread, clipped_mix, gaussian_excess, log_density
 from iclkit_bounds.sheet import sheet
@@ -112,6 +112,19 @@ def test_prompts_are_certified_on_their_answers(certified):
     assert fresh.references["baseline"] == pytest.approx(expected)
     for record in (known, fresh):
         assert record.references["bayes_lower"]["value"] < record.references["population_mc"]["value"] < record.value
+
+
+def test_without_a_begin_token_all_is_said_of_the_positions_from_the_second_on(certified):
+    data = HELD | {"bos": False}
+    run = certified([{"kind": "holdout", "targets": ["topics"]}], source=LDS, data=data, trainer=FEW)
+    (record,) = run.records("holdout")
+    cell, tokens = run.cell, torch.cat([batch.tokens for batch in run.cell.batches("topics")])
+    np.testing.assert_allclose(squares(cell, "topics"), tokens[:, 1:].square().sum((1, 2)))
+    oracle = cell.log_probs("topics", "oracle").values[:, 1:]
+    assert record.references["oracle"]["value"] == pytest.approx(-float(oracle.mean()))
+    fitted = torch.distributions.Normal(0, tokens[:, 1:].square().mean().sqrt())
+    expected = -float(fitted.log_prob(tokens[:, 1:]).sum(-1).mean())
+    assert record.references["baseline"] == pytest.approx(expected)
 
 
 def test_too_few_fresh_sequences_to_simulate_from_are_refused(certified):

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from iclkit_bounds import betting, compression, paper
-from iclkit_bounds.certificates import posteriors, sequences
+from iclkit_bounds.certificates import langevin_path, posteriors, sequences
 from iclkit_bounds.certificates.evidence import evidence
 from iclkit_bounds.certificates.pacbayes import FUNCTIONALS
 from iclkit_bounds.certificates.targets import TARGETS
+from iclkit_bounds.sheet import sheet
 
 UPPER = math.log(4) + math.log(10) / 12
 METRICS = [
@@ -51,6 +52,7 @@ def test_all_but_the_literal_rate_are_valid(run):
         assert all(record.valid for record in run.records(name)), name
     for record in run.records("paper_bound"):
         assert record.why_invalid["constants_known"] == paper.WHY_INVALID
+        assert record.delta_ledger == {"bound": 0.05}
 
 
 def test_a_path_costs_what_the_training_recorded(run):
@@ -175,6 +177,45 @@ def test_a_start_that_saw_the_units_makes_the_path_invalid(certified):
     known, fresh = run.records("langevin_path")
     assert "start weights" in known.why_invalid["prior_frozen_before_eval"]
     assert fresh.valid  # of those topics the prior has seen nothing
+
+
+@pytest.mark.parametrize("data", [{"sequences": 19}, {"topics": 2}])
+def test_units_that_repeat_what_the_prior_has_seen_were_not_left_out(certified, data):
+    source = {"kind": "violations", "source": {"kind": "markov", "vocabulary": 4}, "duplicates": 0.9}
+    prior = {"prior": {"data": data, "trainer": {"kind": "accelerate", "steps": 2}}}
+    metrics = [
+        {"kind": "langevin-path"},
+        {"kind": "pacbayes", "pulls": [0.0], "draws": 2, "passes": 1},
+        {"kind": "paper-bound", "mode": "strict", "draws": 2, "passes": 1},
+    ]
+    run = certified(metrics, source=source, **prior, **descent(steps=2))
+    for name in ("langevin_path", "pacbayes", "paper_bound"):
+        records = [one for one in run.records(name) if np.isfinite(one.value)]
+        assert [("split_disjoint" in one.why_invalid) for one in records] == ["sequences" in data], name
+
+
+def test_buffers_that_changed_in_training_make_the_path_inexact(run):
+    still, moved = torch.nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3)
+    moved(torch.randn(4, 3))
+    assert langevin_path._same_buffers(still, torch.nn.BatchNorm1d(3))
+    assert not langevin_path._same_buffers(moved, still)
+    assert all(record.checks["kernel_exact"] for record in run.records("langevin_path"))
+
+
+def test_a_prior_of_endless_sequences_leaves_later_topics_out(certified):
+    prior = {"prior": {"data": {"topics": 2, "sequences": "fresh"}, "trainer": {"kind": "accelerate", "steps": 5}}}
+    metric = {"kind": "pacbayes", "draws": 4, "passes": 1, "targets": ["topics"]}
+    run = certified([metric], **prior, trainer={"steps": 2, "snapshots": []})
+    assert all(record.valid and record.n_units == 2 for record in run.records("pacbayes"))
+
+
+def test_the_sheet_tells_of_which_networks_the_least_loss_is_meant(run):
+    records = run.records("optimisation_error")
+    told = [" ".join(sheet(record).split()) for record in records]
+    assert told and all(
+        f"can reach with weights of {record.components['bits']} bits" in text
+        for record, text in zip(records, told, strict=True)
+    )
 
 
 def test_a_path_without_a_subset_has_nothing_to_say(certified):
