@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from iclkit_figures import style
 from iclkit_figures.panels import Panel, Panels, average, axes_of, cells, label_outer, size
+from iclkit_figures.step_colours import step_bar, step_scale
 
 _OWN = "step", "shots", "reader"
 _LOOKS = {
@@ -32,20 +33,14 @@ def _figure(panels: Panels) -> Figure:
     width, height = size(panels)
     made = style.figure(width, height + 0.55)
     axes = axes_of(made, panels)
-    last = max(float(panel.data["step"].values[-1]) for panel in panels.panels)
-    colours = ScalarMappable(norm=style.step_norm(last), cmap=style.step_colours())
+    colours = step_scale(panels)
     named: dict[str, Line2D] = {}
     for axis, panel in zip(axes, panels.panels, strict=True):
         named |= _panel(axis, panel, colours)
         axis.set_ylim(0, 1.02)
     label_outer(axes, panels.columns, "examples in the prompt (shots)", "accuracy")
     made.legend(list(named.values()), list(named), loc="outside upper left", ncols=2 if width < 5 else 3)
-    if len(panels.panels[0].data["step"]) > 1:
-        bar = made.colorbar(colours, ax=axes, pad=0.02, aspect=28, fraction=0.06, ticks=style.step_ticks(last))
-        bar.set_label("training step")
-        bar.ax.set_yticklabels([str(tick) for tick in style.step_ticks(last)])
-        bar.ax.minorticks_off()
-        bar.outline.set_visible(False)
+    step_bar(made, axes, colours, panels)
     seeds = max(panel.data.sizes["seed"] for panel in panels.panels)
     band = "band: 95 % interval over prompts (Wilson)" if seeds == 1 else f"mean over {seeds} seeds"
     style.annotate(made, None, [band, *panels.notes])

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from iclkit_figures import style
-from iclkit_figures.panels import Panels, average, axes_of, cells, label_outer, size
+from iclkit_figures.panels import Panels, average, axes_of, cells, known_split, label_outer, size
 from iclkit_figures.step_axis import step_axis
 
 _OWN = "step", "predictor"
@@ -27,15 +27,11 @@ _LEAST = 0.02  # a weight that is smaller at every step is not shown by name
 
 def draw(data: xr.Dataset) -> Figure | None:
     """Draw the weights over steps, of the topics split or the first there is; None if no cell is measured."""
-    known = data["algorithm_weight"].notnull()
-    names = [str(name) for name in data["split"].values]
-    order = [*(name for name in ("topics", "sequences") if name in names), *names]
-    split = next((name for name in order if known.sel(split=name).any()), None)
+    split = known_split(data, "algorithm_weight")
     if split is None:
         return None
     with style.style():
-        chosen = data[["algorithm_weight", "algorithm_residual"]].sel(split=split, drop=True)
-        panels = cells(chosen, "algorithm_weight", ("algorithm_residual",), _OWN)
+        panels = cells(data.sel(split=split, drop=True), "algorithm_weight", ("algorithm_residual",), _OWN)
         return None if panels is None else _figure(panels, split)
 
 

@@ -31,7 +31,9 @@ def _figure(panels: Panels) -> Figure:
     for axis, panel in zip(axes, panels.panels, strict=True):
         _panel(axis, panel, colours)
     share_y(axes, panels.columns)
-    label_outer(axes, panels.columns, "training step", "training loss (nat per token)")
+    record = panels.panels[0].data["record_curve"].attrs.get("record", "loss")
+    label = "training loss (nat per token)" if record == "loss" else record.replace("_", " ")
+    label_outer(axes, panels.columns, "training step", label)
     handles = [Line2D([], [], color=style.INK, linewidth=1.6)]
     handles += [Line2D([], [], color=colour, linewidth=0.9) for colour in colours.values()]
     names = ["all", *(name.replace("-", "\N{EN DASH}") for name in groups)]
@@ -42,7 +44,7 @@ def _figure(panels: Panels) -> Figure:
         None,
         [
             "grey: sudden changes of the mean over all positions, with 95 % intervals",
-            "dashes: loss of the predictor that a plateau is nearest to",
+            "dashes: loss of the predictor that a plateau is nearest to" if record == "loss" else "",
             "first seed" if several else "",
             *panels.notes,
         ],

@@ -19,12 +19,12 @@ from iclkit_figures.panels import (
     choose,
     label_outer,
     mean_and_error,
+    optimum,
     seeds_note,
     share_y,
     size,
 )
-
-_OPTIMUM = {"topics": "population", "holdout-topics": "population"}  # where the cube does not say; else the mixture
+from iclkit_figures.step_colours import step_bar, step_scale
 
 
 def draw(data: xr.Dataset) -> Figure | None:
@@ -37,17 +37,11 @@ def draw(data: xr.Dataset) -> Figure | None:
 def _figure(panels: Panels, title: str) -> Figure:
     made = style.figure(*size(panels))
     axes = axes_of(made, panels)
-    last = max(float(panel.data["step"].values[-1]) for panel in panels.panels)
-    colours = ScalarMappable(norm=style.step_norm(last), cmap=style.step_colours())
+    colours = step_scale(panels)
     references = [_panel(axis, panel, panels.split, colours) for axis, panel in zip(axes, panels.panels, strict=True)]
     share_y(axes, panels.columns)
     label_outer(axes, panels.columns, "position in the context", "loss (nat per token)")
-    if len(panels.panels[0].data["step"]) > 1:
-        bar = made.colorbar(colours, ax=axes, pad=0.02, aspect=28, fraction=0.06, ticks=style.step_ticks(last))
-        bar.set_label("training step")
-        bar.ax.set_yticklabels([str(tick) for tick in style.step_ticks(last)])
-        bar.ax.minorticks_off()
-        bar.outline.set_visible(False)
+    step_bar(made, axes, colours, panels)
     style.annotate(
         made, title, [f"split {panels.split}, all lines on the same sequences", seeds_note(panels), *panels.notes]
     )
@@ -88,11 +82,9 @@ def _panel(axes: Axes, panel: Panel, split: str, colours: ScalarMappable) -> lis
 def _references(axes: Axes, panel: Panel, split: str, marker: str | None) -> list[Line2D]:
     floor = panel.data["floor"].transpose("seed", "reference", "position")
     names = floor["reference"].values.tolist()
-    optimum = _OPTIMUM.get(split, "mixture")
-    if "excess_reference" in panel.data:
-        optimum = str(np.ravel(panel.data["excess_reference"].values)[0])
+    best = optimum(panel, split)
     looks = (
-        (optimum, f"exact optimum ({optimum})", style.INK, (0, (3.5, 1.6)), 1.0),
+        (best, f"exact optimum ({best})", style.INK, (0, (3.5, 1.6)), 1.0),
         ("oracle", "oracle (topic known)", style.GREY, (0, (1, 1.2)), 1.0),
     )
     lines = []

@@ -8,7 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from iclkit_figures import style
-from iclkit_figures.panels import Panel, Panels, average, axes_of, cells, label_outer, mean_and_error, seeds_note, size
+from iclkit_figures.panels import (
+    Panel,
+    Panels,
+    average,
+    axes_of,
+    cells,
+    label_outer,
+    mean_and_error,
+    optimum,
+    seeds_note,
+    size,
+)
 from iclkit_figures.step_axis import step_axis
 
 _OWN = "step", "split", "first_position", "position", "reference"
@@ -67,9 +78,9 @@ def _panel(axes: Axes, panel: Panel) -> dict[str, Any]:
 def _least_possible(panel: Panel) -> float | None:
     """Return the population optimum above the oracle, I(W; X_1 .. X_T) / T, on the same sequences; None if unknown."""
     data = panel.data
-    if "floor" not in data or "topics" not in data["split"].values or "excess_reference" not in data:
+    if "floor" not in data or "topics" not in data["split"].values:
         return None
-    best = str(np.ravel(data["excess_reference"].sel(split="topics").values)[0])
+    best = optimum(Panel(title="", data=data.sel(split="topics")), "topics")
     if best not in data["reference"].values:
         return None
     floor = data["floor"].sel(split="topics", position=slice(2, None))
@@ -79,7 +90,7 @@ def _least_possible(panel: Panel) -> float | None:
 
 def _scale(axes: Axes, least: list[float]) -> None:
     """Scale the y axis logarithmically, with room around zero where a loss is not positive."""
-    if min(least) > 0:
+    if all(value > 0 for value in least):
         axes.set_yscale("log")
     else:
         positive = [value for value in least if value > 0]

@@ -18,10 +18,12 @@ from iclkit_figures.panels import (
     known_split,
     label_outer,
     mean_and_error,
+    optimum,
     seeds_note,
     share_y,
     size,
 )
+from iclkit_figures.step_colours import step_bar, step_scale
 
 _OWN = "step", "split", "occurrence", "reference"
 
@@ -40,17 +42,11 @@ def draw(data: xr.Dataset) -> Figure | None:
 def _figure(panels: Panels, split: str) -> Figure:
     made = style.figure(*size(panels))
     axes = axes_of(made, panels)
-    last = max(float(panel.data["step"].values[-1]) for panel in panels.panels)
-    colours = ScalarMappable(norm=style.step_norm(last), cmap=style.step_colours())
+    colours = step_scale(panels)
     found = [_panel(axis, panel, split, colours) for axis, panel in zip(axes, panels.panels, strict=True)]
     share_y(axes, panels.columns)
     label_outer(axes, panels.columns, "occurrence of the token", "loss (nat)")
-    if len(panels.panels[0].data["step"]) > 1:
-        bar = made.colorbar(colours, ax=axes, pad=0.02, aspect=28, fraction=0.06, ticks=style.step_ticks(last))
-        bar.set_label("training step")
-        bar.ax.set_yticklabels([str(tick) for tick in style.step_ticks(last)])
-        bar.ax.minorticks_off()
-        bar.outline.set_visible(False)
+    step_bar(made, axes, colours, panels)
     named = {str(line.get_label()): line for line in found if line is not None}
     if named:
         made.legend(list(named.values()), list(named), loc="outside upper right")
@@ -79,9 +75,7 @@ def _optimum(axes: Axes, panel: Panel, split: str) -> Line2D | None:
     if "occurrence_floor" not in panel.data:
         return None
     floor = panel.data["occurrence_floor"].transpose("seed", "reference", "occurrence")
-    best = "population" if split.endswith("topics") else "mixture"
-    if "excess_reference" in panel.data:
-        best = str(np.ravel(panel.data["excess_reference"].values)[0])
+    best = optimum(panel, split)
     if best not in floor["reference"].values:
         return None
     values = average(floor.sel(reference=best).values, 0)

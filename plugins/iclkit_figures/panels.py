@@ -12,7 +12,6 @@ from iclkit.api import frozen
 from iclkit_figures import style
 
 LIMIT = 12  # panels in one figure
-_WITHIN = "seed", "step", "split", "position"  # every other dim of a loss is a sweep's
 
 
 @frozen(kw_only=True, eq=False)
@@ -107,6 +106,13 @@ def known_split(data: xr.Dataset, name: str) -> str | None:
     known = data[name].notnull().any([dim for dim in data[name].dims if dim != "split"])
     names = [str(split) for split in known["split"].values[known.values]]
     return next((split for split in ("topics", "sequences") if split in names), names[0] if names else None)
+
+
+def optimum(panel: Panel, split: str) -> str:
+    """Return the name of a split's optimum: what the cube says, else the population where topics are fresh."""
+    if "excess_reference" in panel.data:
+        return str(np.ravel(panel.data["excess_reference"].values)[0])
+    return "population" if split.endswith("topics") else "mixture"
 
 
 def at_last(panel: Panel, name: str) -> Panel:

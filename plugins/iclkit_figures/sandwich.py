@@ -183,7 +183,7 @@ def _by_block(axes: Axes, data: xr.Dataset) -> None:
     low, high = np.nanmin([middle, upper]), np.nanmax([middle, upper])
     axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.5)
-    gain = data["holdout_gain"].values.reshape(-1)
-    gain = gain[np.isfinite(gain)]
-    if len(gain):
-        axes.set_title(f"certified gain in context: {gain[0]:.3f} nat" if gain[0] > 0 else "no gain certified")
+    gains = data["holdout_gain"]
+    gain = float((gains.stack(cell=sweep) if sweep else gains.expand_dims(cell=[0]))[known[0]])
+    if np.isfinite(gain):
+        axes.set_title(f"certified gain in context: {gain:.3f} nat" if gain > 0 else "no gain certified")

@@ -1,1 +1,1 @@
-"""Built-in metrics: the loss and its floors."""
+"""Built-in metrics, a folder each: spec.py says what it measures, metric.py computes it."""

@@ -178,6 +178,15 @@ def test_emergence_names_the_predictors_that_plateaus_are_near():
     assert axes.texts[1].get_ha() == "left"
 
 
+def test_emergence_says_what_was_recorded():
+    assert panels_of(emergence.draw(stages()))[0].get_ylabel() == "training loss (nat per token)"
+    other = stages().drop_vars("predictor_loss")
+    other["record_curve"].attrs["record"] = "gradient_norm"
+    figure = emergence.draw(other)
+    assert panels_of(figure)[0].get_ylabel() == "gradient norm"
+    assert "dashes" not in notes(figure)
+
+
 def test_algorithm_mixture_names_what_has_weight():
     figure = algorithm_mixture.draw(mixtures())
     (legend,) = figure.legends

@@ -151,6 +151,9 @@ def test_losses_shows_the_four_and_what_is_least():
     data["log_ratio"][{"step": 3}] = -0.01
     (axes,) = losses.draw(data).axes
     assert axes.get_yscale() == "symlog"
+    for name in ("log_ratio", "oracle_kl"):
+        data[name][:] = np.inf
+    assert named(losses.draw(data.drop_vars("floor"))) == set()
 
 
 def test_calibration_shows_bins_that_hold_something_on_every_split():

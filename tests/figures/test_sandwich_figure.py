@@ -57,5 +57,15 @@ def test_both_lines_by_block_are_inside_the_axes():
     assert right.get_title() == "certified gain in context: 0.120 nat"
 
 
+def test_the_gain_is_that_of_the_cell_whose_blocks_are_drawn():
+    first = cube()
+    first["holdout_block"][:] = np.nan
+    both = xr.concat(
+        [first, cube().assign(holdout_gain=(("seed", "target"), [[0.2]]))], dim=xr.Variable("width", [8, 16])
+    )
+    _, right = sandwich.draw(both).axes
+    assert right.get_title() == "certified gain in context: 0.200 nat"
+
+
 def test_a_cube_without_certificates_has_no_such_figure():
     assert sandwich.draw(cube()[["status"]]) is None

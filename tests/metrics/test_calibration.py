@@ -39,6 +39,9 @@ def test_the_optimum_is_calibrated_to_within_its_noise(measured):
     assert (data["calibration_error"] < 3 * data["calibration_noise"]).all()
     np.testing.assert_allclose(data["calibration_share"].sum("bin"), 1)
     assert float(abs(data["entropy_excess"]).max()) < 1e-12
+    for name in ("calibration_accuracy", "calibration_error"):
+        assert data[name].attrs["ancillary_variables"] == f"{name}_se"
+        assert data[f"{name}_se"].attrs["units"] == data[name].attrs["units"] == "1"
 
 
 def test_a_predictor_that_is_too_sure_has_the_known_error(measured):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from iclkit_metrics.emergence.change_points import change_points, plateaus, stages
+from iclkit_metrics.emergence.change_points import change_points, plateaus
 
 
 def snapshots(count, last=3000):
@@ -116,15 +116,3 @@ def test_a_dense_record_is_averaged():
     (change,) = change_points(steps, curve)
     assert change.interval[0] <= 900 <= change.interval[1]
     assert change.interval[1] / change.interval[0] < 1.1
-
-
-def test_stages_are_runs_of_the_nearest():
-    steps = np.array([0.0, 1, 2, 4, 8, 16])
-    distances = np.array([[0, 1, 2], [0.1, 0.5, 1], [1, 0.1, 1], [np.nan] * 3, [1, 0.2, np.nan], [1, 1, 0.1]])
-    found = stages(steps, distances, ["uniform", "unigram", "mixture"])
-    assert [(stage.name, stage.first, stage.last) for stage in found] == [
-        ("uniform", 0, 1),
-        ("unigram", 2, 8),
-        ("mixture", 16, 16),
-    ]
-    assert stages(steps[:0], distances[:0], ["uniform", "unigram", "mixture"]) == []

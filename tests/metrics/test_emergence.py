@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from attrs import evolve
 
 from iclkit import engine, plan, plugins
 from iclkit.api import NotApplicable
 from iclkit.cube import open_cube
 from iclkit.measured import GivenModel, Ground
-from iclkit_metrics.emergence.curves import groups, mean_curve
+from iclkit_metrics.emergence.curves import groups, mean_curve, predictor_losses
 from iclkit_metrics.emergence.metric import Emergence
 from iclkit_metrics.emergence.spec import Emergence as Config
 
@@ -79,6 +80,7 @@ def test_a_flat_record_has_no_change_and_a_chosen_predictor_is_the_nearest(cell)
     assert np.isnan(data["change_step"]).all()
     other = emerged(cell, {"step": steps, "loss": loss, "size": loss[:, 0]}, record="size")
     assert other["positions"].values.tolist() == ["all"]
+    assert other["record_curve"].attrs["record"] == "size"
     assert other["plateau_predictor"].values[0, 0] == ""
     assert "predictor_loss" not in other
 
@@ -91,6 +93,21 @@ def test_predictors_losses_are_those_of_the_sheet(cell):
     assert unigram == pytest.approx(1.4452, abs=0.02)
     assert float(table.sel(positions="8-15", predictor="static-bigram")) == pytest.approx(0.9514, abs=0.03)
     assert bigram < unigram
+
+
+def test_what_rules_a_token_out_once_loses_infinitely(cell):
+    class Never:
+        def log_prob(self, batch):
+            first = (batch.topic == 0) & (batch.number == batch.number[batch.topic == 0].min())
+            ruled_out = first[:, None] & (torch.arange(batch.length) == 3)
+            return torch.where(ruled_out, -torch.inf, -1.0).double()
+
+        def distribution(self, batch):
+            return None
+
+    loss = predictor_losses(cell, "topics", {"never": Never()}, ("never",), 1000)["never"]
+    assert np.isposinf(loss[3])
+    assert np.isfinite(np.delete(loss, 3)).all()
 
 
 def test_groups_of_positions():

@@ -56,9 +56,8 @@ def test_a_hand_built_induction_head_scores_one(bos, repeats):
     np.testing.assert_allclose(data["prefix_matching"].sel(layer="layer_2", head=1), 1, atol=1e-6)
     np.testing.assert_allclose(data["copying"].sel(layer="layer_2", head=1), 1, atol=1e-6)
     np.testing.assert_allclose(data["prefix_matching"].sel(layer="layer_1", head=1), 0, atol=1e-6)
-    if bos:
-        everywhere = data["prefix_matching"].sel(head=2)
-        np.testing.assert_allclose(everywhere, data["prefix_matching_chance"], rtol=1e-6)
+    everywhere = data["prefix_matching"].sel(head=2)
+    np.testing.assert_allclose(everywhere, data["prefix_matching_chance"], rtol=1e-6)
     assert data["prefix_matching"].attrs["metric"] == "induction-heads"
     assert (data["copying"].sel(head=2) == 0).all(), "nothing reads the second heads"
 

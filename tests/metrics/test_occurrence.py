@@ -78,6 +78,34 @@ def test_chosen_tokens_count_alone(measured):
     np.testing.assert_allclose(data["occurrence_loss"], math.log(2))
 
 
+class Constant(torch.nn.Module):
+    """Logits that do not change."""
+
+    def forward(self, inputs):  # (B, T) -> (B, T, 2)
+        return torch.zeros(*inputs.shape, 2)
+
+
+def test_without_a_begin_token_position_1_is_left_out_of_references_too():
+    coins, metric = {"kind": "coins", "biases": [0.9, 0.9]}, {"kind": "occurrence", "most": 2}
+    data = iclkit.measure(Constant(), coins, [metric], length=2, sequences=256, bos=False).sel(split="topics")
+    np.testing.assert_allclose(data["occurrence_loss"], math.log(2), rtol=1e-6)
+    share = data["occurrence_share"].values  # of position 2: another token than the first, or the same
+    assert share.sum() == pytest.approx(1)
+    np.testing.assert_allclose(
+        data["occurrence_floor"].sel(reference="oracle", occurrence=2), -math.log(0.9), atol=0.05
+    )
+
+
+def test_a_model_that_rules_out_what_comes_is_infinitely_far_and_a_reference_is_left_out(measured):
+    heads = NAMES | {"source": {"kind": "coins", "biases": [0.5, 1.0]}, "data": {"length": 2}}
+    data = measured(lambda ground: StaticBigram(torch.eye(2), torch.tensor([0.0, 1.0])), heads).sel(split="topics")
+    assert np.isposinf(data["occurrence_loss"].sel(occurrence=1).item())
+    never = {"source": heads["source"], "data": {"topics": 1, "length": 2}}
+    source = {"kind": "coins", "biases": [1.0, 0.5]}  # the one that is known lands on heads only
+    data = measured(lambda ground: Uniform(2), NAMES | never | {"source": source}).sel(split="topics")
+    assert np.isfinite(data["occurrence_floor"].sel(reference="mixture", occurrence=1))
+
+
 @pytest.mark.parametrize(
     ("source", "table", "reason"),
     [("mr-name", {"tokens": [5]}, "tokens: 5 is none; allowed: 0 .. 4"), ("lds", {}, "never occurs twice")],

@@ -68,16 +68,15 @@ def convex_weights(model: Array, predictors: Array, names: Sequence[str], tolera
         raise ValueError("every predictor rules out a token that the model allows; add one that does not, as uniform")
     fit = _Mixtures(shown, parts)
     weights = np.full(len(names), 1 / len(names))
-    for step in range(_STEPS):
+    for step in range(_STEPS + 1):
         pull, curvature = fit.derivatives(weights)
-        if pull.max() - 1 <= tolerance:
+        if pull.max() - 1 <= tolerance or step == _STEPS:
             break
         onward = weights * pull  # never raises f (expectation-maximisation), but is slow near the minimum
         if step >= _WARM:
             newton = _newton(weights, pull, curvature)
             onward = fit.better(weights, newton, onward)
         weights = onward / onward.sum()
-    pull, curvature = fit.derivatives(weights)
     return ConvexWeights(
         names=tuple(names),
         weights=weights,

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from iclkit.api import Categorical, CategoricalDistribution, MeasuredCell, NotApplicable, ScoredBatch
 from iclkit_metrics.algorithm_mixture.convex_weights import ConvexWeights, convex_weights
+from iclkit_metrics.algorithm_mixture.spec import WEIGHTS
+from iclkit_metrics.dims import STEP_SPLIT
 from iclkit_metrics.named_predictors import naive_of, predictors_on
-from iclkit_metrics.sequences import some_of
+from iclkit_metrics.sequences import some_of, split_of
 from iclkit_metrics.snapshots import chosen
 
 _CELLS = 1 << 23  # numbers in the predictors' distributions that are kept, 64 MiB
@@ -34,10 +36,7 @@ class AlgorithmMixture:
         config = self._config
         if not isinstance(cell.facts.space, Categorical):
             raise NotApplicable("predictions of real tokens have densities, which this metric does not mix")
-        splits = list(cell.splits if config.splits is None else config.splits)
-        missing = [split for split in splits if split not in cell.splits]
-        if missing:
-            raise NotApplicable(f"there is no split {missing[0]} in this cell; there are {', '.join(cell.splits)}")
+        splits = [split_of(cell, split) for split in config.splits or cell.splits]
         steps = chosen(cell.steps, config.snapshots)
         found = {split: self._fits(cell, split, list(steps.values())) for split in splits}
         names = list(dict.fromkeys(name for fits in found.values() for fit in fits for name in fit.names))
@@ -49,13 +48,12 @@ class AlgorithmMixture:
                 weight[place, at, columns], alone[place, at, columns] = fit.weights, fit.alone
                 residual[place, at] = fit.residual
                 identified[at, columns] = np.fmin(identified[at, columns], fit.identified)
-        dims = "step", "split", "predictor"
         return xr.Dataset(
             {
-                "algorithm_weight": (dims, weight),
+                "algorithm_weight": (WEIGHTS, weight),
                 "algorithm_identified": (("split", "predictor"), identified),
-                "algorithm_kl": (dims, alone),
-                "algorithm_residual": (("step", "split"), residual),
+                "algorithm_kl": (WEIGHTS, alone),
+                "algorithm_residual": (STEP_SPLIT, residual),
             },
             coords={"step": list(cell.steps), "split": splits, "predictor": names},
         )
@@ -98,7 +96,8 @@ def _log_probs(batch: ScoredBatch, predictors: dict[str, Any]) -> dict[str, Tens
 def _distinct(parts: np.ndarray) -> list[int]:
     """Return the places of predictors (J, n, V) that do not predict like one before them."""
     kept: list[int] = []
-    for place, part in enumerate(np.exp(parts)):
-        if not any(np.allclose(part, np.exp(parts[other]), rtol=0, atol=1e-9, equal_nan=True) for other in kept):
+    probs = np.exp(parts)
+    for place, part in enumerate(probs):
+        if not any(np.allclose(part, probs[other], rtol=0, atol=1e-9, equal_nan=True) for other in kept):
             kept.append(place)
     return kept

@@ -3,6 +3,7 @@
 from attrs import frozen
 
 from iclkit.api import Categorical, MetricSpec, Variable, option
+from iclkit_metrics.dims import STEP_SPLIT
 
 WEIGHTS = ("step", "split", "predictor")
 
@@ -37,7 +38,7 @@ SPEC = MetricSpec(
         Variable(name="algorithm_kl", dims=WEIGHTS, long_name="mean KL divergence from the model to a predictor alone"),
         Variable(
             name="algorithm_residual",
-            dims=("step", "split"),
+            dims=STEP_SPLIT,
             long_name="mean KL divergence from the model to the best mixture",
         ),
     ),

@@ -10,7 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from iclkit.api import CategoricalDistribution, MeasuredCell, ScoredBatch, entropy
+from iclkit_metrics.calibration.spec import BINS
+from iclkit_metrics.dims import STEP_SPLIT
 from iclkit_metrics.expected_loss import truth_of
+from iclkit_metrics.with_error import with_error
 
 
 class Calibration:
@@ -53,16 +56,15 @@ class Calibration:
             return xr.Dataset()
         gap, error = data["calibration_gap"], data["calibration_gap_se"]
         share = data["calibration_share"].where(data["calibration_share"] > 0)
-        confidence, noise = data["calibration_mass"] / share, np.sqrt(2 / np.pi) * error.sum("bin", skipna=False)
-        made = {
-            "calibration_confidence": confidence,
-            "calibration_accuracy": confidence + gap / share,
-            "calibration_accuracy_se": error / share,
-            "calibration_error": abs(gap).sum("bin", skipna=False),
-            "calibration_error_se": np.sqrt((error**2).sum("bin", skipna=False)),
-            "calibration_noise": noise,
-        }
-        return xr.Dataset(made)
+        confidence = data["calibration_mass"] / share
+        accuracy, total = confidence + gap / share, abs(gap).sum("bin", skipna=False)
+        total_error = (error**2).sum("bin", skipna=False) ** 0.5
+        noise = np.sqrt(2 / np.pi) * error.sum("bin", skipna=False)
+        made = xr.Dataset({"calibration_confidence": confidence, "calibration_noise": noise})
+        return made.assign(
+            with_error("calibration_accuracy", BINS, accuracy.values, (error / share).values, units="1")
+            | with_error("calibration_error", STEP_SPLIT, total.values, total_error.values, units="1")
+        )
 
     def _reliability(self, batch: ScoredBatch, own: CategoricalDistribution) -> dict[str, Tensor]:
         truth = truth_of(batch)

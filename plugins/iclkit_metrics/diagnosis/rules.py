@@ -12,7 +12,7 @@ import xarray as xr
 from iclkit.api import frozen
 
 NEEDED = (
-    *("loss", "loss_se", "floor", "excess", "excess_se", "excess_kind", "excess_reference"),
+    *("loss", "loss_se", "floor", "excess", "excess_se", "excess_reference"),
     *("log_ratio", "log_ratio_se", "sequence_gap", "sequence_gap_se", "topic_gap", "topic_gap_se"),
     *("nearest", "icl_accuracy", "icl_accuracy_low", "reader_accuracy"),
 )

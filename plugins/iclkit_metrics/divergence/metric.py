@@ -13,6 +13,7 @@ from iclkit_metrics.divergence import hellinger
 from iclkit_metrics.expected_loss import divergence
 from iclkit_metrics.named_predictors import naive_of
 from iclkit_metrics.scored_positions import mean_over
+from iclkit_metrics.sequences import split_of
 
 _TIE = 1e-9  # squared Hellinger; equal predictors, such as a mixture and a retrieval, differ by rounding
 
@@ -40,7 +41,7 @@ class Divergence:
         """Make the naive predictors; their marginals are the source's own, or estimated from evaluation data."""
         space = cell.facts.space
         if isinstance(space, Categorical) and space.size <= self._largest:
-            self._naive = naive_of(cell, "topics" if cell.known is None else "sequences")
+            self._naive = naive_of(cell, split_of(cell, None))
         references = dict.fromkeys(name for split in cell.splits for name in cell.references[split])
         self.coords = {"predictor": [*references, *self._naive]}
 

@@ -1,4 +1,4 @@
-"""Sudden changes of a curve over training steps, the plateaus between them, and which predictor is nearest when.
+"""Sudden changes of a curve over training steps, and the plateaus between them.
 
 The axis is u = ln(1 + step). Sudden is what a sigmoid narrower than a quarter of the axis fits better than a smooth
 drift: a curve is a + b u + sum_j h_j / (1 + exp(-(u - c_j) / s_j)), or a polynomial of u up to degree 5; the Bayesian
@@ -6,7 +6,6 @@ information criterion chooses which, and how many sigmoids.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 import numpy as np
 from attrs import frozen
@@ -72,15 +71,6 @@ class Plateau:
     distance: float
 
 
-@frozen(kw_only=True)
-class Stage:
-    """Consecutive snapshots, first to last step, that one named predictor is nearest to."""
-
-    name: str
-    first: float
-    last: float
-
-
 def change_points(
     steps: Array, curve: Array, errors: Array | None = None, most: int = 5, level_drop: float = 3.841
 ) -> list[ChangePoint]:
@@ -139,23 +129,6 @@ def plateaus(
             first, last = float(steps[inside][0]), float(steps[inside][-1])
             found.append(Plateau(first=first, last=last, level=level, name=name, distance=level - predictors[name]))
     return found
-
-
-def stages(steps: Array, distances: Array, names: Sequence[str]) -> list[Stage]:
-    """Return which predictor is nearest, in order: `distances` (n, J) from each snapshot to each predictor.
-
-    Equal neighbours are one stage; a snapshot all of whose distances are NaN is left out; of equal distances the
-    first name counts.
-    """
-    known = np.isfinite(distances).any(1)
-    nearest = np.where(np.isfinite(distances), distances, np.inf)[known].argmin(1)
-    where = steps[known]
-    cuts = [0, *(np.flatnonzero(np.diff(nearest)) + 1), len(nearest)]
-    return [
-        Stage(name=names[nearest[first]], first=float(where[first]), last=float(where[after - 1]))
-        for first, after in pairwise(cuts)
-        if after > first
-    ]
 
 
 class _Fits:
@@ -295,7 +268,12 @@ def _prepared(steps: Array, curve: Array, errors: Array | None) -> tuple[Array, 
     weights = np.ones_like(values) if errors is None else errors[known] ** -2.0
     if len(axis) <= _ROWS:
         return axis, values, weights
-    bins = np.floor((axis - axis[0]) / np.ptp(axis) * (_ROWS - 1)).astype(np.int64)
+    return binned(axis, values, weights, _ROWS)
+
+
+def binned(axis: Array, values: Array, weights: Array, count: int) -> tuple[Array, Array, Array]:
+    """Return axis and values averaged in at most `count` bins of equal width of the axis, and their sums of weights."""
+    bins = np.floor((axis - axis[0]) / np.ptp(axis) * (count - 1)).astype(np.int64)
     total = np.bincount(bins, weights)
     filled = total > 0
     middle, mean = (np.bincount(bins, weights * each)[filled] / total[filled] for each in (axis, values))

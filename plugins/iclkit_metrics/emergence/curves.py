@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from iclkit.api import MeasuredCell, Predictor
+from iclkit_metrics.emergence.change_points import binned
 from iclkit_metrics.expected_loss import expected_loss
 from iclkit_metrics.named_predictors import predictors_on
 from iclkit_metrics.sequences import some_of
@@ -39,11 +40,8 @@ def thinned(steps: Array, curve: Array, count: int) -> tuple[Array, Array]:
     steps, curve = steps[known], curve[known]
     if len(steps) <= count:
         return steps, curve
-    axis = np.log1p(steps)
-    bins = np.floor((axis - axis[0]) / np.ptp(axis) * (count - 1)).astype(np.int64)
-    size = np.bincount(bins)
-    filled = size > 0
-    return np.expm1(np.bincount(bins, axis)[filled] / size[filled]), np.bincount(bins, curve)[filled] / size[filled]
+    axis, curve, _ = binned(np.log1p(steps), curve, np.ones_like(curve), count)
+    return np.expm1(axis), curve
 
 
 def predictor_losses(
@@ -55,6 +53,7 @@ def predictor_losses(
     for batch in some_of(cell, split, sequences):
         count += batch.mask.sum(0)
         for name, predictor in predictors_on(batch, naive, wanted).items():
-            loss = torch.where(batch.mask, expected_loss(batch, predictor), 0.0).nan_to_num(nan=torch.inf).sum(0)
-            total[name] = total.get(name, torch.zeros_like(count)) + loss
+            loss = torch.where(batch.mask, expected_loss(batch, predictor), 0.0)
+            loss = loss.where(~loss.isnan(), torch.inf)  # after a token that it rules out a predictor is undefined
+            total[name] = total.get(name, torch.zeros_like(count)) + loss.sum(0)
     return {name: (loss / count).numpy() for name, loss in total.items()}

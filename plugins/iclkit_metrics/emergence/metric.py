@@ -8,11 +8,9 @@ import xarray as xr
 from iclkit.api import MeasuredCell, NotApplicable
 from iclkit_metrics.emergence.change_points import ChangePoint, Plateau, change_points, plateaus
 from iclkit_metrics.emergence.curves import groups, mean_curve, predictor_losses, thinned
+from iclkit_metrics.emergence.spec import CHANGES, CURVES, PLATEAUS
 from iclkit_metrics.named_predictors import naive_of
 from iclkit_metrics.sequences import split_of
-
-_CHANGES = "positions", "change"
-_PLATEAUS = "positions", "plateau"
 
 
 class Emergence:
@@ -52,7 +50,9 @@ class Emergence:
             told = {each: loss for each, loss in means.items() if np.isfinite(loss)} or {"": np.nan}
             levels[name] = plateaus(steps, curve, changes[name], told)
         data = _dataset(list(curves), changes, levels, matched, list(losses), config.changes)
-        return data.merge(_kept(steps, curves, config.moments))
+        kept = _kept(steps, curves, config.moments)
+        kept["record_curve"].attrs["record"] = config.record
+        return data.merge(kept)
 
     def _losses(self, cell: MeasuredCell) -> dict[str, np.ndarray]:
         """Return the losses of named predictors by position; training positions that evaluation lacks are NaN."""
@@ -84,16 +84,16 @@ def _dataset(
             nearest[place, index] = level.name
     data = xr.Dataset(
         {
-            "change_step": (_CHANGES, change[0]),
-            "change_low": (_CHANGES, change[1]),
-            "change_high": (_CHANGES, change[2]),
-            "change_width": (_CHANGES, change[3]),
-            "change_height": (_CHANGES, change[4]),
-            "plateau_level": (_PLATEAUS, plateau[0]),
-            "plateau_first": (_PLATEAUS, plateau[1]),
-            "plateau_last": (_PLATEAUS, plateau[2]),
-            "plateau_predictor": (_PLATEAUS, nearest),
-            "plateau_distance": (_PLATEAUS, plateau[3]),
+            "change_step": (CHANGES, change[0]),
+            "change_low": (CHANGES, change[1]),
+            "change_high": (CHANGES, change[2]),
+            "change_width": (CHANGES, change[3]),
+            "change_height": (CHANGES, change[4]),
+            "plateau_level": (PLATEAUS, plateau[0]),
+            "plateau_first": (PLATEAUS, plateau[1]),
+            "plateau_last": (PLATEAUS, plateau[2]),
+            "plateau_predictor": (PLATEAUS, nearest),
+            "plateau_distance": (PLATEAUS, plateau[3]),
             "stages": ((), _told(changes["all"], levels["all"])),
         },
         coords={"positions": names, "change": np.arange(1, most + 1), "plateau": np.arange(1, most + 2)},
@@ -110,13 +110,12 @@ def _kept(steps: np.ndarray, curves: dict[str, np.ndarray], count: int) -> xr.Da
     for place, curve in enumerate(curves.values()):
         shown = thinned(steps, curve, count)
         table[:, place, : len(shown[0])] = shown
-    dims = "positions", "moment"
     coords = {"positions": list(curves), "moment": np.arange(1, count + 1)}
-    return xr.Dataset({"record_step": (dims, table[0]), "record_curve": (dims, table[1])}, coords=coords)
+    return xr.Dataset({"record_step": (CURVES, table[0]), "record_curve": (CURVES, table[1])}, coords=coords)
 
 
 def _told(changes: list[ChangePoint], levels: list[Plateau]) -> str:
-    """Say what came after what: "uniform (1.609) to step 40; static-unigram (1.45) from step 90"."""
+    """Say what came after what: "uniform (1.609), steps 0 to 40; static-unigram (1.45), steps 90 to 1000"."""
     if not changes:
         return "no sudden change"
     parts = []

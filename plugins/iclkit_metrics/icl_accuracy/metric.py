@@ -12,7 +12,9 @@ from torch import Tensor
 from iclkit.api import Categorical, MeasuredCell, NotApplicable
 from iclkit_metrics.icl_accuracy.prompts import answers, grid, prompt_topics, reordered
 from iclkit_metrics.icl_accuracy.readers import READERS, reader_answers
+from iclkit_metrics.icl_accuracy.spec import ACCURACY, PROMPTS
 from iclkit_metrics.snapshots import chosen
+from iclkit_metrics.with_error import with_error
 
 _Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
@@ -69,18 +71,16 @@ class IclAccuracy:
                 readers[at] = float((told == label)[kept][answered].double().mean())
             readers[READERS.index("uniform"), *place], ruled_out[READERS.index("uniform"), *place] = 1 / size, 0
         low, high = wilson(right, count)
-        accuracy, each = ("step", "example_length", "shots"), ("example_length", "shots")
         return xr.Dataset(
-            {
-                "icl_accuracy": (accuracy, right, {"ancillary_variables": "icl_accuracy_se"}),
-                "icl_accuracy_se": (accuracy, np.sqrt(right * (1 - right) / count), {"units": "1"}),
-                "icl_accuracy_low": (accuracy, low),
-                "icl_accuracy_high": (accuracy, high),
-                "reader_accuracy": (("reader", *each), readers),
-                "reader_impossible": (("reader", *each), ruled_out),
-                "icl_impossible": (each, impossible),
-                "icl_order_sensitivity": (each, sensitivity),
-                "icl_seconds": (each, seconds, {"cost": "time"}),  # not the same in every run
+            with_error("icl_accuracy", ACCURACY, right, np.sqrt(right * (1 - right) / count), units="1")
+            | {
+                "icl_accuracy_low": (ACCURACY, low),
+                "icl_accuracy_high": (ACCURACY, high),
+                "reader_accuracy": (("reader", *PROMPTS), readers),
+                "reader_impossible": (("reader", *PROMPTS), ruled_out),
+                "icl_impossible": (PROMPTS, impossible),
+                "icl_order_sensitivity": (PROMPTS, sensitivity),
+                "icl_seconds": (PROMPTS, seconds, {"cost": "time"}),  # not the same in every run
             },
             coords={"step": list(cell.steps), "example_length": lengths, "shots": shots, "reader": list(READERS)},
         )

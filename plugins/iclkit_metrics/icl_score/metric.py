@@ -12,7 +12,7 @@ from iclkit.api import MeasuredCell, NotApplicable, ScoredBatch
 from iclkit_metrics.expected_loss import above, expected_loss
 from iclkit_metrics.families import family_of
 from iclkit_metrics.icl_score import outside
-from iclkit_metrics.scored_positions import mean_over, scored_positions, sum_over
+from iclkit_metrics.scored_positions import first_predicted, mean_over, scored_positions, since, sum_over, tenth
 
 
 class IclScore:
@@ -35,7 +35,7 @@ class IclScore:
     def __init__(self, config: Any):
         self._config = config
         self._family: Any = None
-        self._predicted = slice(None)  # positions that the models predict
+        self._first = 1  # the first position that the models predict
         self.coords: dict[str, list[int]] = {}
 
     def begin(self, cell: MeasuredCell) -> None:
@@ -48,12 +48,11 @@ class IclScore:
         family = family_of(cell)
         if family is not None and len(family.weights) <= self._config.topics:
             self._family, self.coords = family, {"topic": family.topics.numbers.tolist()}
-        if not getattr(cell.models[cell.steps[0]], "bos", True):
-            self._predicted = slice(1, None)
+        self._first = first_predicted(cell)
 
     def score(self, batch: ScoredBatch) -> Mapping[str, Tensor]:
         """Return score and area, float64 (B,), and the loss and cost of each topic, float64 (B, K, T) and (B, K)."""
-        loss, mask = expected_loss(batch, batch.model), self._counted(batch)
+        loss, mask = expected_loss(batch, batch.model), since(batch.mask, self._first)
         scores = {"icl_score": self._late_less_early(loss, mask), "loss_area": _area(loss, mask)}
         own = self._own(batch)
         if own is not None:
@@ -64,7 +63,7 @@ class IclScore:
 
     def score_references(self, batch: ScoredBatch) -> Mapping[str, Tensor]:
         """Return the references' score and area, float64 (B, R), and what topics cost the optimum, float64 (B, K)."""
-        mask = self._counted(batch)
+        mask = since(batch.mask, self._first)
         floors = {name: _defined(expected_loss(batch, each), batch.mask) for name, each in batch.references.items()}
         if not floors:
             return {}
@@ -92,24 +91,18 @@ class IclScore:
         area, excess = np.full((2, len(cell.splits)), np.nan)
         optimum, rate_of = (getattr(cell.source, name, lambda *law: None) for name in ("optimum", "entropy_rate"))
         for place, split in enumerate(cell.splits):
-            for law in cell.laws[split]:
-                exact = optimum(law.asked, law.topics, law.weights, cell.length)
-                if law.name != cell.optimum[split] or exact is None:
-                    continue
-                curve = exact.values[self._predicted][scored_positions(cell, split)[self._predicted]]
-                if not len(curve):
-                    continue
+            law = next((law for law in cell.laws[split] if law.name == cell.optimum[split]), None)
+            exact = None if law is None else optimum(law.asked, law.topics, law.weights, cell.length)
+            if law is None or exact is None:
+                continue
+            counted = slice(self._first - 1, None)
+            curve = exact.values[counted][scored_positions(cell, split)[counted]]
+            if len(curve):
                 rate = rate_of(law.topics, law.weights)
                 area[place] = (curve - curve[-1]).sum()
                 excess[place] = np.nan if rate is None else (curve - rate.values[0]).sum()
         made = {"loss_area_optimum": ("split", area), "excess_entropy": ("split", excess)}
         return xr.Dataset(made, coords={"split": list(cell.splits)})
-
-    def _counted(self, batch: ScoredBatch) -> Tensor:
-        """Return which positions are scored and predicted, bool (B, T)."""
-        counted = torch.zeros_like(batch.mask)
-        counted[:, self._predicted] = batch.mask[:, self._predicted]
-        return counted
 
     def _late_less_early(self, loss: Tensor, mask: Tensor) -> Tensor:
         early = _window(self._config.early, mask, late=False)
@@ -129,11 +122,8 @@ class IclScore:
 def _window(given: tuple[int, ...], mask: Tensor, late: bool) -> Tensor:
     """Return the scored positions of a window, bool (B, T): the given ones, or a tenth of each sequence's."""
     if given:
-        position = torch.arange(1, mask.shape[1] + 1, device=mask.device)
-        return mask & (position >= given[0]) & (position <= given[1])
-    rank, count = mask.cumsum(1), mask.sum(1, keepdim=True)
-    tenth = (count // 10).clamp(min=1)
-    return mask & ((rank > count - tenth) if late else (rank <= tenth))
+        return since(mask, given[0]) & ~since(mask, given[1] + 1)
+    return tenth(mask, late=late)
 
 
 def _defined(floor: Tensor, mask: Tensor) -> Tensor:

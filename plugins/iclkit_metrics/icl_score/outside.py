@@ -10,10 +10,9 @@ from torch import Tensor
 
 from iclkit.api import Batch, Component, Listed, MeasuredCell, Memo, NotApplicable, ScoredBatch, mixture_over
 from iclkit_metrics.expected_loss import expected_loss
+from iclkit_metrics.icl_score.spec import OUTSIDE
 from iclkit_metrics.scored_positions import mean_over
 from iclkit_metrics.with_error import with_error
-
-DIMS = ("outside_topic", "position")
 
 
 def check(outside: Component | None, cell: MeasuredCell) -> None:
@@ -35,9 +34,9 @@ def measure(config: Any, cell: MeasuredCell, family: Any, late: Callable[[Tensor
         losses.append([_mean(batch, Memo(cell.models[step])) for step in cell.steps])
     loss, floor, optimum = np.array(losses).swapaxes(0, 1), np.array(floors), np.array(optima)  # (..., topics, 2, T)
     return xr.Dataset(
-        with_error("outside_loss", ("step", *DIMS), loss[..., 0, :], loss[..., 1, :])
-        | with_error("outside_floor", DIMS, floor[..., 0, :], floor[..., 1, :])
-        | with_error("outside_optimum", DIMS, optimum[..., 0, :], optimum[..., 1, :])
+        with_error("outside_loss", ("step", *OUTSIDE), loss[..., 0, :], loss[..., 1, :])
+        | with_error("outside_floor", OUTSIDE, floor[..., 0, :], floor[..., 1, :])
+        | with_error("outside_optimum", OUTSIDE, optimum[..., 0, :], optimum[..., 1, :])
         | {"outside_limit": ("outside_topic", limits)},
         coords={
             "step": list(cell.steps),

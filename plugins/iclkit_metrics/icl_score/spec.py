@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from attrs import frozen
 
 from iclkit.api import MetricSpec, SourceComponent, Variable, option
+from iclkit_metrics.dims import STEP_SPLIT
 
-STEP_SPLIT = ("step", "split")
 OUTSIDE = ("outside_topic", "position")
 
 

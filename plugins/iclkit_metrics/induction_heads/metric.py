@@ -10,10 +10,9 @@ from torch import Tensor
 from iclkit.api import Batch, Categorical, MeasuredCell, NotApplicable, activations
 from iclkit_metrics.induction_heads.knockout import without_head
 from iclkit_metrics.induction_heads.repeated import block_length, held, repeated, targets
+from iclkit_metrics.induction_heads.spec import HEADS
 from iclkit_metrics.snapshots import chosen
 from iclkit_metrics.with_error import with_error
-
-_HEADS = "step", "layer", "head"
 
 
 class InductionHeads:
@@ -56,12 +55,14 @@ class InductionHeads:
                 values = scores[step][name]  # (2, H, n)
                 mean[:, place, layer, : values.shape[1]] = values.mean(2)
                 error[:, place, layer, : values.shape[1]] = values.std(2, ddof=1) / np.sqrt(values.shape[2])
-        alike = where.sum(2) / (torch.arange(batch.length) + 1.0)  # what uniform attention gives, (n, T)
+        begin = int(cell.models[cell.steps[-1]].bos)  # without begin token there is nothing at key 1
+        keys = (torch.arange(batch.length) + begin).clamp(min=1)  # how many a query looks at
+        alike = where.sum(2) / keys  # what uniform attention gives, (n, T)
         chance = (alike.sum(1) / where.any(2).sum(1)).mean()
-        variables: dict[str, Any] = with_error("prefix_matching", _HEADS, mean[0], error[0], "1")
+        variables: dict[str, Any] = with_error("prefix_matching", HEADS, mean[0], error[0], "1")
         variables["prefix_matching_chance"] = ((), float(chance))
         if config.copying:
-            variables |= with_error("copying", _HEADS, mean[1], error[1], "1")
+            variables |= with_error("copying", HEADS, mean[1], error[1], "1")
             variables["copying_chance"] = ((), 1 / space.size)
         coords = {"step": list(cell.steps), "layer": layers, "head": np.arange(1, heads + 1)}
         return xr.Dataset(variables, coords=coords)
@@ -72,32 +73,31 @@ class InductionHeads:
         `where` is bool (n, T, T).
         """
         attention = activations(model, batch, attention=True)
+        output = model.output(batch) if self._config.copying else None
         scores = {}
         for layer, weights in attention.items():
             weights = weights.double()  # (n, H, T, T)
-            matching = torch.where(where[:, None], weights, 0.0).sum((2, 3)) / where.any(2).sum(
-                1, keepdim=True
-            )  # (n, H)
+            looked = torch.where(where[:, None], weights, 0.0).sum((2, 3))  # (n, H)
+            matching = looked / where.any(2).sum(1, keepdim=True)
             copying = torch.full_like(matching, torch.nan)
             if self._config.copying:
                 path = model.module.attention_taps[layer]
                 for head in range(matching.shape[1]):
-                    copying[:, head] = _copying(model, batch, path, head, weights[:, head], where.any(2))
+                    with without_head(model.module, path, head):
+                        added = (output - model.output(batch)).cpu().double()  # logits (n, T or T - 1, V)
+                    copying[:, head] = _copying(added, batch.tokens, weights[:, head], where.any(2))
             scores[layer] = torch.stack([matching, copying]).transpose(1, 2).numpy()
         return scores
 
 
-def _copying(model: Any, batch: Batch, path: str, head: int, weights: Tensor, scored: Tensor) -> Tensor:
-    """Return the copying score of a head, float64 (n,), from its attention weights (n, T, T); `scored` is (n, T)."""
-    with_it = model.output(batch)
-    with without_head(model.module, path, head):
-        without = model.output(batch)
-    added = (with_it - without).cpu().double()  # logits (n, T or T - 1, V)
-    last = added.shape[1]
+def _copying(added: Tensor, tokens: Tensor, weights: Tensor, scored: Tensor) -> Tensor:
+    """Return the copying score of a head, float64 (n,).
+
+    It adds logits (n, T or T - 1, V) at the last queries and has attention weights (n, T, T); `scored` is (n, T).
+    """
+    last, size = added.shape[1:]
     raised = (added - added.mean(-1, keepdim=True)).clamp(min=0) * scored[:, -last:, None]  # (n, Q, V)
-    tokens = held(batch.tokens)
-    attended = torch.zeros(len(batch), last, added.shape[-1] + 1, dtype=torch.float64)
-    attended.scatter_add_(
-        -1, (tokens % (added.shape[-1] + 1))[:, None].expand(-1, last, -1), weights[:, -last:]
-    )  # what begins is in the last channel
+    attended = torch.zeros(len(added), last, size + 1, dtype=torch.float64)
+    channel = held(tokens) % (size + 1)  # what begins is in the last one
+    attended.scatter_add_(-1, channel[:, None].expand(-1, last, -1), weights[:, -last:])
     return (raised * attended[..., :-1]).sum((1, 2)) / raised.sum((1, 2)).clamp(min=1e-300)

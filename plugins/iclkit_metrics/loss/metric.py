@@ -13,7 +13,7 @@ from iclkit.api import MeasuredCell, ScoredBatch
 from iclkit_metrics.expected_loss import above, divergence, expected_loss, log_ratio
 from iclkit_metrics.loss import generalisation
 from iclkit_metrics.loss.spec import FIRST_POSITIONS
-from iclkit_metrics.scored_positions import mean_over, scored_positions
+from iclkit_metrics.scored_positions import mean_over, scored_positions, since
 
 _NO_KIND = "none: this source has no exact optimum for the split"
 
@@ -75,10 +75,12 @@ class Loss:
         methods: dict[str, str] = {}
         ask = getattr(cell.source, "optimum", lambda *law: None)
         for place, split in enumerate(cell.splits):
-            for law in cell.laws[split]:
-                exact = ask(law.asked, law.topics, law.weights, cell.length)
+            known = [(law, ask(law.asked, law.topics, law.weights, cell.length)) for law in cell.laws[split]]
+            if all(exact is None for _, exact in known):
+                continue
+            scored = scored_positions(cell, split)
+            for law, exact in known:
                 if exact is not None:
-                    scored = scored_positions(cell, split)
                     values[names.index(law.name), place] = np.where(scored, exact.values, np.nan)
                     errors[names.index(law.name), place] = np.where(scored, exact.error, np.nan)
                     methods[law.name] = exact.method
@@ -105,4 +107,4 @@ class Loss:
 
 def _averages(values: Tensor, mask: Tensor) -> Tensor:
     """Return each sequence's mean over scored positions, from each of the first positions on, float64 (B, 2)."""
-    return torch.stack([mean_over(values, mask, first) for first in FIRST_POSITIONS], dim=1)
+    return torch.stack([mean_over(values, since(mask, first)) for first in FIRST_POSITIONS], dim=1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from iclkit.api import Categorical, MeasuredCell, NotApplicable, ScoredBatch
+from iclkit_metrics.scored_positions import first_predicted, since
 
 
 class Occurrence:
@@ -15,7 +16,8 @@ class Occurrence:
     Tokens are those of the config; else those a source tells by a method `recurring_tokens()` -> token indices, whose
     recurrence is what its in-context learning is about, such as the names of mr-name; else all of them. Losses are
     those of the tokens that came, for only they occurred: a sequence's value is its mean over the tokens that occur
-    for the n-th time at a scored position, and each sequence that has one counts once.
+    for the n-th time at a scored position, and each sequence that has one counts once. Without a begin token position 1
+    is not predicted and left out, of the references too; these are averaged over what they do not rule out.
 
     What copies from the context has its loss fall from the first to the second occurrence; a bigram or unigram
     predictor has one loss for all. Of mr-name with two names the optimum pays (ln 12) / 6 + (5 ln 2) / 6 = .992 for
@@ -25,6 +27,7 @@ class Occurrence:
     def __init__(self, config: Any):
         self._config = config
         self._tokens: Tensor | None = None
+        self._first = 1  # the first position that the models predict
         self.coords = {"occurrence": list(range(1, config.most + 1))}
 
     def begin(self, cell: MeasuredCell) -> None:
@@ -38,6 +41,7 @@ class Occurrence:
         if wrong:
             raise NotApplicable(f"tokens: {wrong[0]} is none; allowed: 0 .. {cell.facts.space.size - 1}")
         self._tokens = torch.tensor(tokens) if tokens else None
+        self._first = first_predicted(cell)
 
     def score(self, batch: ScoredBatch) -> Mapping[str, Tensor]:
         """Return the model's loss by occurrence, float64 (B, most)."""
@@ -45,28 +49,27 @@ class Occurrence:
 
     def score_references(self, batch: ScoredBatch) -> Mapping[str, Tensor]:
         """Return the references' losses, float64 (B, R, most), and which occurrences there are, (B, most)."""
-        scores = {"occurrence_share": self._count(batch).clamp(max=1)}
+        place = self._place(batch)
+        scores = {"occurrence_share": self._sums(place, torch.ones_like(place, dtype=torch.float64)).clamp(max=1)}
         if batch.references:
-            floors = [self._by_occurrence(batch, reference) for reference in batch.references.values()]
-            scores["occurrence_floor"] = torch.stack(floors, dim=1)
+            each = [self._by_occurrence(batch, reference) for reference in batch.references.values()]
+            floors = torch.stack(each, dim=1)
+            scores["occurrence_floor"] = floors.where(floors.isfinite(), torch.nan)
         return scores
 
     def _by_occurrence(self, batch: ScoredBatch, predictor: Any) -> Tensor:
-        loss = -predictor.log_prob(batch)
-        loss = loss.where(loss.isfinite(), torch.nan)
-        total = torch.zeros(len(batch), self._config.most + 1, dtype=torch.float64)
-        return total.scatter_add_(1, self._place(batch), loss)[:, 1:] / self._count(batch)
+        loss, place = -predictor.log_prob(batch), self._place(batch)
+        return self._sums(place, loss) / self._sums(place, torch.ones_like(loss))  # 0 / 0 is NaN
 
-    def _count(self, batch: ScoredBatch) -> Tensor:
-        """Return how many tokens of a sequence occur for the n-th time, float64 (B, most)."""
-        ones = torch.ones_like(batch.tokens, dtype=torch.float64)
-        total = torch.zeros(len(batch), self._config.most + 1, dtype=torch.float64)
-        return total.scatter_add_(1, self._place(batch), ones)[:, 1:]
+    def _sums(self, place: Tensor, values: Tensor) -> Tensor:
+        """Return the sum of values (B, T) over the tokens of a sequence that occur for the n-th time, (B, most)."""
+        total = torch.zeros(len(values), self._config.most + 1, dtype=torch.float64)
+        return total.scatter_add_(1, place, values)[:, 1:]
 
     def _place(self, batch: ScoredBatch) -> Tensor:
         """Return n where a token of the class is scored and occurs for the n-th time, n <= most, else 0: (B, T)."""
         number = occurrences(batch.tokens)
-        counted = batch.mask & (number <= self._config.most)
+        counted = since(batch.mask, self._first) & (number <= self._config.most)
         if self._tokens is not None:
             counted &= torch.isin(batch.tokens, self._tokens)
         return torch.where(counted, number, 0)

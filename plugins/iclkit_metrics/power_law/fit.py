@@ -23,7 +23,7 @@ class PowerLaw:
     Parameters
     ----------
     exponent, coefficient : of the curve; the coefficient in its unit.
-    exponent_interval, coefficient_interval : (low, high) by bootstrap; NaN without errors or replicates.
+    exponent_interval, coefficient_interval : (low, high) by bootstrap; NaN without bootstrap curves.
     positions : int64 array (n,), where the curve is positive within the range: what was fitted.
     dropped : how many positions of the range were left out, their values not being positive.
     weights : float64 array (n,), those of the fit; give them to `fit` to see an exact curve in the same light.
@@ -48,12 +48,9 @@ def power_law(
     positions: NDArray[np.int64],
     values: Array,
     errors: Array | None = None,
-    replicates: Array | None = None,
     resampled: Array | None = None,
     bounds: tuple[float, float] | None = None,
     level: float = 0.95,
-    draws: int = 1000,
-    seed: int = 0,
 ) -> PowerLaw:
     """Fit a curve on a declared range.
 
@@ -61,11 +58,9 @@ def power_law(
     ----------
     positions, values : (T,), the curve.
     errors : (T,), its standard errors; weights are their inverse squares relative to the fitted curve.
-    replicates : (R, T), curves whose mean the curve is (sequences, topics, seeds): resampled whole, so that errors may
-        be correlated over positions. Without them, noise is drawn from the errors, independent over positions.
-    resampled : (D, T), bootstrap curves that were drawn elsewhere, in place of both.
+    resampled : (D, T), bootstrap curves; whole ones, as errors may be correlated over positions.
     bounds : first and last position of the fit; 8 and T / 2 if absent.
-    level, draws, seed : of the bootstrap intervals (basic: reflected quantiles).
+    level : of the bootstrap intervals (basic: reflected quantiles).
 
     Raises ValueError where fewer than 3 positions of the range have a positive value.
 
@@ -82,17 +77,14 @@ def power_law(
     scale = None if errors is None or not (errors[used] > 0).all() else errors[used]
     weights = _weights(where, curve, scale)
     exponent, coefficient = fit(where, curve, weights)
-    if resampled is not None:
-        noise: Array | None = resampled[:, used] - curve
-    else:
-        noise = _noise(len(curve), scale, None if replicates is None else replicates[:, used], draws, seed)
     exponents, coefficients, advantages = np.full((3, 1), np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):  # too few positive values, of a draw too, are NaN
         advantage = float(held_out_advantage(where, curve, weights))
-        if noise is not None:
-            fitted = coefficient * where**-exponent
-            exponents, coefficients = fit(where, fitted + noise, np.where(fitted + noise > 0, weights, 0.0))
-            drawn = curve + noise  # not about the fitted curve, which is a power law whatever the data
+        if resampled is not None:
+            drawn = resampled[:, used]
+            shifted = coefficient * where**-exponent + drawn - curve  # about the fitted curve
+            exponents, coefficients = fit(where, shifted, np.where(shifted > 0, weights, 0.0))
+            # Not about the fitted curve, which is a power law whatever the data.
             advantages = held_out_advantage(where, drawn, np.where(drawn > 0, weights, 0.0))
     logs = _reflected(math.log(coefficient), np.log(coefficients), level)
     return PowerLaw(
@@ -104,7 +96,7 @@ def power_law(
         dropped=int(inside.sum() - used.sum()),
         weights=weights,
         advantage=advantage,
-        preferred=math.nan if noise is None else float((advantages > 0).mean()),
+        preferred=math.nan if resampled is None else float((advantages > 0).mean()),
     )
 
 
@@ -122,11 +114,6 @@ def fit(positions: Array, values: Array, weights: Array | None = None) -> tuple[
     weights = np.ones_like(values) if weights is None else np.broadcast_to(weights, values.shape)
     level, slope = _line(np.log(positions), _log(values, weights), weights)
     return -slope, np.exp(level)
-
-
-def local_exponents(positions: Array, curve: Array) -> Array:
-    """Return -d ln y / d ln l at every position of a positive curve, (n,), by central differences."""
-    return -np.gradient(np.log(curve), np.log(positions))
 
 
 def held_out_advantage(positions: Array, values: Array, weights: Array | None = None, folds: int = 2) -> Array:
@@ -179,17 +166,6 @@ def _weights(positions: Array, curve: Array, errors: Array | None) -> Array:
         exponent, coefficient = fit(positions, curve, weights)
         fitted = coefficient * positions**-exponent
     return weights
-
-
-def _noise(count: int, errors: Array | None, replicates: Array | None, draws: int, seed: int) -> Array | None:
-    """Return how bootstrap curves differ from theirs, (draws, n); None where nothing tells their scatter."""
-    generator = np.random.default_rng(seed)
-    if replicates is not None:
-        chosen = generator.multinomial(len(replicates), np.full(len(replicates), 1 / len(replicates)), size=draws)
-        return chosen @ (replicates - replicates.mean(0)) / len(replicates)
-    if errors is None:
-        return None
-    return errors * generator.standard_normal((draws, count))
 
 
 def _reflected(value: float, drawn: Array, level: float) -> tuple[float, float]:

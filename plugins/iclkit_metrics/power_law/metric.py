@@ -10,14 +10,14 @@ import xarray as xr
 from torch import Tensor
 
 from iclkit.api import Exact, Listed, MeasuredCell, NotApplicable, ScoredBatch, entropy
-from iclkit_metrics.expected_loss import divergence, expected_loss, log_ratio
+from iclkit_metrics.dims import STEP_SPLIT
+from iclkit_metrics.expected_loss import above, expected_loss
 from iclkit_metrics.power_law.fit import PowerLaw as Fitted
 from iclkit_metrics.power_law.fit import default_range, fit, power_law
-from iclkit_metrics.scored_positions import mean_over
+from iclkit_metrics.scored_positions import mean_over, tenth
 
 _ENDS = ("low", "high")
 _TO_PREDICT = 8  # positions, half of which predict the others
-_STEP_SPLIT = ("step", "split")
 
 
 class PowerLaw:
@@ -36,7 +36,8 @@ class PowerLaw:
 
     def __init__(self, config: Any):
         self._config = config
-        self._approach: dict[str, Tensor] = {}  # h_l - h of the oracle, (T,), by split where it is known exactly
+        self._rates: dict[str, float] = {}  # h, the topics' mean entropy rate, by split where it is known exactly
+        self._approach: dict[str, Tensor] = {}  # h_l - h of the oracle, (T,), by split where both are
         self.coords: dict[str, Any] = {}
 
     def begin(self, cell: MeasuredCell) -> None:
@@ -56,15 +57,18 @@ class PowerLaw:
         listed = isinstance(cell.facts.topics, Listed)
         self._by_topic = {split: not listed and (split == "topics" or cell.known is None) for split in cell.splits}
         for split in cell.splits:
-            curve, rate = _oracle(cell, split)
-            if curve is not None and rate is not None:
-                self._approach[split] = torch.from_numpy(curve.values - rate.values[0])
+            law = _oracle(cell, split)
+            rate = None if law is None else _rate(cell, law)
+            if rate is not None:
+                self._rates[split] = rate
+                curve = _ask(cell, law)
+                if curve is not None:
+                    self._approach[split] = torch.from_numpy(curve.values - rate)
 
     def score(self, batch: ScoredBatch) -> Mapping[str, Tensor]:
         """Return y, float64 (B, T), and its bootstrap copies, (B, R, P), with their weights (B, R)."""
-        oracle = batch.references["oracle"]
-        above = divergence(batch, "oracle") if batch.lawful else log_ratio(batch, oracle)
-        curve = torch.where(batch.mask, above + self._above_rate(batch), torch.nan)
+        regret, _ = above(batch, batch.references["oracle"])
+        curve = torch.where(batch.mask, regret + self._above_rate(batch), torch.nan)
         weights = self._weights(batch)
         resampled = weights[:, :, None] * curve[:, None, self._columns]
         return {"power_law_curve": curve, "power_law_resampled": resampled, "power_law_weight": weights}
@@ -80,7 +84,7 @@ class PowerLaw:
         """Fit every snapshot's curve on every split, and the optimum's with it."""
         optima = np.stack([self._optimum(cell, split) for split in cell.splits])
         made = {
-            name: xr.DataArray(np.full((len(cell.steps), len(cell.splits), *tail), np.nan), dims=(*_STEP_SPLIT, *dims))
+            name: xr.DataArray(np.full((len(cell.steps), len(cell.splits), *tail), np.nan), dims=(*STEP_SPLIT, *dims))
             for name, tail, dims in (
                 *((name, (), ()) for name in _NUMBERS),
                 *((f"{name}_interval", (2,), ("end",)) for name in ("exponent", "coefficient")),
@@ -106,8 +110,7 @@ class PowerLaw:
         oracle = batch.references["oracle"]
         law = oracle.distribution(batch)
         level = -oracle.log_prob(batch) if law is None else entropy(law)
-        late = batch.mask.sum(1, keepdim=True) - (batch.mask.sum(1, keepdim=True) // 10).clamp(min=1)
-        return level - mean_over(level, batch.mask & (batch.mask.cumsum(1) > late))[:, None]
+        return level - mean_over(level, tenth(batch.mask, late=True))[:, None]
 
     def _weights(self, batch: ScoredBatch) -> Tensor:
         """Return Poisson(1) draws, float64 (B, R), a function of the address of each sampled unit."""
@@ -155,11 +158,10 @@ class PowerLaw:
 
     def _optimum(self, cell: MeasuredCell, split: str) -> np.ndarray:
         """Return the exact y of a split's optimum on its own law, (T,); NaN where it is not known."""
-        _, rate = _oracle(cell, split)
         exact = next((_ask(cell, law) for law in cell.laws[split] if law.name == cell.optimum[split]), None)
-        if exact is None or rate is None:
+        if exact is None or split not in self._rates:
             return np.full(cell.length, np.nan)
-        return exact.values - rate.values[0]
+        return exact.values - self._rates[split]
 
 
 _NUMBERS = (
@@ -175,15 +177,18 @@ _NUMBERS = (
 _POISSON = (1 / torch.tensor([1, 1, *range(2, 20)], dtype=torch.float64).cumprod(0)).cumsum(0) / math.e  # its CDF
 
 
-def _oracle(cell: MeasuredCell, split: str) -> tuple[Exact | None, Exact | None]:
-    """Return the oracle's exact floor and the topics' exact entropy rate, of a split's topics."""
+def _oracle(cell: MeasuredCell, split: str) -> Any:
+    """Return the oracle's law on a split's topics; None without one."""
     laws = cell.laws[split] or cell.laws["topics" if cell.known is None else "sequences"]  # train has none of its own
-    law = next((law for law in laws if law.name == "oracle"), None)
-    if law is None:
-        return None, None
-    rate = getattr(cell.source, "entropy_rate", lambda *law: None)(law.topics, law.weights)
-    return _ask(cell, law), rate
+    return next((law for law in laws if law.name == "oracle"), None)
+
+
+def _rate(cell: MeasuredCell, law: Any) -> float | None:
+    """Return the exact mean entropy rate of a law's topics, nats per token; None where it is not known."""
+    rate: Exact | None = getattr(cell.source, "entropy_rate", lambda *law: None)(law.topics, law.weights)
+    return None if rate is None else float(rate.values[0])
 
 
 def _ask(cell: MeasuredCell, law: Any) -> Exact | None:
+    """Return the exact floor of a reference on its own law; None where it is not known."""
     return getattr(cell.source, "optimum", lambda *law: None)(law.asked, law.topics, law.weights, cell.length)

@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from attrs import frozen
 
 from iclkit.api import MetricSpec, Variable, option
-from iclkit_metrics.dims import STEPS
-
-STEP_SPLIT = ("step", "split")
+from iclkit_metrics.dims import STEP_SPLIT, STEPS
 
 
 @frozen(kw_only=True)
