@@ -189,7 +189,7 @@ def _about(model: TrainedModel) -> dict[str, Any]:
     config, facts = model.config, model.config.source.facts
     return {
         "model": {
-            "config": {"kind": config.model.kind, **_plain(_portable(config.model.config))},
+            "config": {"kind": config.model.kind, **_plain(_portable(config.model))},
             "revision": config.model.spec.revision,
             "file": config.model.origin,
         },
@@ -208,9 +208,9 @@ def _about(model: TrainedModel) -> dict[str, Any]:
     }
 
 
-def _portable(config: Any) -> Any:
-    """Return a config that needs no file of this machine, where it can say so."""
-    return config.portable() if hasattr(config, "portable") else config
+def _portable(model: Component) -> Any:
+    """Return a model's config, without the files of this machine where it knows how."""
+    return model.config if model.spec.portable is None else resolve(model.spec.portable)(model.config)
 
 
 def _plain(value: Any) -> Any:

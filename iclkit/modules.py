@@ -48,7 +48,7 @@ class _Mapped(Module):
     def __init__(self, kind: str, modules: Sequence[Module]):
         super().__init__()
         self._kind = kind
-        self._skeleton = (deepcopy(modules[0]).to("meta"),)  # in a tuple: its weights are none of this module's
+        self._skeleton = (deepcopy(modules[0]),)  # in a tuple: its weights are none of this module's
         named = [dict(module.named_parameters()) for module in modules]
         for name in named[0]:
             values = torch.stack([one[name].detach() for one in named])

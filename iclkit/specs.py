@@ -130,15 +130,15 @@ class SourceSpec(Spec):
 class ModelSpec(Spec):
     """A model. `build(config, space, context)` returns a causal `torch.nn.Module`.
 
-    A config that names files may have a method `portable()`, which returns one that builds the same module, but for
-    its weights, without them: what `iclkit export` writes.
-
     Parameters
     ----------
     unlimited : whether, under this config, inputs longer than the training context are possible.
     stacked : import string of a builder of the model with a leading member axis, for cohorts: `stacked(config, space,
-        context, members)` -> module, see `iclkit.protocols.Cohort`. Without one, torch.func.vmap maps the model.
+        context, members)` -> module, see `iclkit.protocols.Cohort`. Its inputs may be up to 31 longer than the context,
+        where they only fill up memory. Without one, torch.func.vmap maps the model.
     grow : import string of `grow(small, large, operator)` -> weights, for prior initialisation across shapes.
+    portable : import string of `portable(config)` -> config, for configs that name files: one that needs none of them
+        and builds the same module but for its weights, which `iclkit export` writes.
     exports : import string of `exports(config, space, context, weights)` -> {path: bytes}, the files in which another
         library reads these weights, for `iclkit export`; it raises NotApplicable where there are none.
 
@@ -147,6 +147,7 @@ class ModelSpec(Spec):
     unlimited: Callable[[Any], bool] = lambda config: False
     stacked: str | None = None
     grow: str | None = None
+    portable: str | None = None
     exports: str | None = None
 
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 from collections.abc import Iterator
-from typing import Any
 
 from iclkit.api import ConfigPath, ModelSpec, Table, frozen, hookimpl, option
 
@@ -42,12 +41,6 @@ class CausalLMConfig:
             if key in self.settings:
                 yield f"settings.{key}", "follows from the source's vocabulary; leave it out"
 
-    def portable(self) -> Any:
-        """Return a config of the same architecture that needs no folder."""
-        from iclkit_hf.causal_lm import without_folder
-
-        return without_folder(self)
-
 
 @hookimpl
 def iclkit_models() -> Iterator[ModelSpec]:
@@ -57,5 +50,6 @@ def iclkit_models() -> Iterator[ModelSpec]:
         summary="Any causal language model class of transformers, from its config (extra: hf).",
         config=CausalLMConfig,
         build="iclkit_hf.causal_lm:CausalLM",
+        portable="iclkit_hf.causal_lm:without_folder",
         exports="iclkit_hf.causal_lm:exports",
     )

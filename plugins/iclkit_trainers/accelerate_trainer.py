@@ -14,7 +14,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from iclkit.api import Batch, Cohort, ConfigError, Job, Problem, Snapshot, TrainingDiverged
 from iclkit_trainers.accelerator import fresh_accelerator, rows, without_autocast
 from iclkit_trainers.cohort_loop import CohortLoop
-from iclkit_trainers.configs import AccelerateConfig
+from iclkit_trainers.configs import COSTLY, AccelerateConfig
 from iclkit_trainers.gradients import Part, flat, largest_sequence_gradient, select, subset, to_device
 from iclkit_trainers.loop import Loop
 from iclkit_trainers.noise import Noise, add, draws
@@ -63,7 +63,6 @@ class _Training(Loop):
     """One job, the optimizer and history that go with it, and how to make a step."""
 
     def __init__(self, config: AccelerateConfig, job: Job, accelerator: Accelerator):
-        extra = {"discrepancy": "discrepancy", "sequence-gradient": "sequence_gradient_norm"}
         super().__init__(
             job,
             accelerator,
@@ -71,7 +70,7 @@ class _Training(Loop):
             tokens=config.batch_size * job.length,
             snapshots=config.snapshots,
             resolution=config.resolution,
-            columns=COLUMNS | {extra[name]: np.float64 for name in config.record},
+            columns=COLUMNS | {COSTLY[name]: np.float64 for name in config.record},
             max_seconds=config.max_seconds,
         )
         self.config = config

@@ -5,6 +5,9 @@ from typing import Literal
 
 from iclkit.api import frozen, option
 
+COSTLY = {"discrepancy": "discrepancy", "sequence-gradient": "sequence_gradient_norm"}
+"""The columns of the history that `record` asks for, by its words."""
+
 
 @frozen(kw_only=True)
 class AccelerateConfig:

@@ -30,6 +30,14 @@ def add(parameters: list[Parameter], noise: Tensor, scale: float) -> None:
 
 
 def draws(module: Module) -> bool:
-    """Tell whether a module draws random numbers when it trains: whether any part has a dropout rate above 0."""
-    rates = [getattr(part, name, None) for part in module.modules() for name in ("p", "dropout")]
-    return any(isinstance(rate, float) and rate > 0 for rate in rates)
+    """Tell whether a module draws random numbers when it trains: whether any part has a rate of dropping above 0.
+
+    Rates are numbers called p, dropout, or anything with drop or jitter in it: parts of other libraries apply some of
+    theirs without a dropout layer (`attention_dropout`, `layerdrop`).
+    """
+    return any(isinstance(rate, float) and rate > 0 for part in module.modules() for rate in _rates(part))
+
+
+def _rates(part: Module) -> list[object]:
+    names = {"p", "dropout", *(name for name in vars(part) if "drop" in name or "jitter" in name)}
+    return [getattr(part, name, None) for name in names]

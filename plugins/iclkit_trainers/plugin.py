@@ -3,15 +3,13 @@
 from collections.abc import Iterator
 
 from iclkit.api import TrainerSpec, hookimpl
-from iclkit_trainers.configs import AccelerateConfig, LangevinConfig
-
-_EXTRA = {"discrepancy": "discrepancy", "sequence-gradient": "sequence_gradient_norm"}
+from iclkit_trainers.configs import COSTLY, AccelerateConfig, LangevinConfig
 
 
 def _accelerate_records(config: AccelerateConfig) -> tuple[str, ...]:
     """Return the columns of its history: the loss, what `optimizers.COLUMNS` names, and what `record` asks for."""
     norms = ("gradient_norm", "clipped_gradient_norm", "parameter_norm", "update_norm")
-    return ("loss", "learning_rate", *norms, *(_EXTRA[name] for name in config.record))
+    return ("loss", "learning_rate", *norms, *(COSTLY[name] for name in config.record))
 
 
 def _langevin_records(config: LangevinConfig) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from iclkit.heads import ModulePredictor
 from iclkit.modules import build_module
 from iclkit.protocols import Batch
 from iclkit.snapshots import TrainingFolder
+from iclkit.train import TrainingJob
 from iclkit_hf.plugin import CausalLMConfig, iclkit_models
 
 transformers = pytest.importorskip("transformers")
@@ -91,6 +92,22 @@ def test_dropout_is_a_setting_and_acts_in_training_only():
     assert not torch.equal(module(INPUTS), module(INPUTS))
     module.eval()
     assert torch.equal(module(INPUTS), module(INPUTS))
+
+
+def test_dropout_without_a_layer_of_its_own_is_a_function_of_the_step(tiny, tmp_path, monkeypatch):
+    settings = SETTINGS["LlamaForCausalLM"] | {"attention_dropout": 0.5}
+    tiny["model"] = {"kind": "hf", "architecture": "LlamaForCausalLM", "settings": settings}
+    losses, restore = [], TrainingJob.restore
+    for seed in (0, 1):  # what torch's generator is at when the training begins
+
+        def begin(job, seed=seed):
+            torch.manual_seed(seed)
+            return restore(job)
+
+        monkeypatch.setattr(TrainingJob, "restore", begin)
+        run = iclkit.run(tiny, out=tmp_path / str(seed))
+        losses.append(iclkit.open_cube(run.folder)["loss"].isel(step=-1).values)
+    assert (losses[0] == losses[1]).all()
 
 
 TINY = SETTINGS["LlamaForCausalLM"]

@@ -2,6 +2,7 @@
 
 import copy
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -257,8 +258,32 @@ def test_several_processes_are_refused(trainings, tmp_path, monkeypatch):
     assert refusal(training, tmp_path) == "trainer.stack: a cohort runs in one process, not in 2; allowed here: false"
 
 
-UNMAPPABLE = """
+MODULES = """
 from torch import nn
+
+from iclkit_models.stacked_layers import stack
+
+
+class Tied(nn.Module):
+    def __init__(self, config, space, context):
+        super().__init__()
+        self.table, self.read_out = nn.Embedding(space.size + 1, 16), nn.Linear(16, space.size + 1, bias=False)
+        self.read_out.weight = self.table.weight
+        self.outcomes = space.size
+
+    def forward(self, inputs):
+        return self.read_out(self.table(inputs).tanh())[..., : self.outcomes]
+
+
+class Convolved(nn.Module):
+    def __init__(self, config, space, context):
+        super().__init__()
+        self.layer = nn.Conv1d(1, 1, 1)
+
+
+def stacked_convolved(config, space, context, members):
+    return stack(Convolved(config, space, context), members)
+
 
 class Unmappable(nn.Module):
     def __init__(self, config, space, context):
@@ -271,20 +296,34 @@ class Unmappable(nn.Module):
 """
 
 
-def built_by(training, build):
-    """Return the training with a model that has no stacked one."""
+@pytest.fixture
+def modules(tmp_path, monkeypatch):
+    """Make the modules above importable, as `my_modules`."""
+    (tmp_path / "my_modules.py").write_text(MODULES)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_modules", raising=False)
+
+
+def built_by(training, build, stacked=None):
+    """Return the training with another model, which has no stacked one unless told."""
     config, model = training.config, training.config.model
-    spec = evolve(model.spec, build=build, stacked=None)
+    spec = evolve(model.spec, build=build, stacked=stacked)
     return evolve(training, config=evolve(config, model=evolve(model, spec=spec)))
 
 
-def test_a_model_that_cannot_be_mapped_is_refused(trainings, tmp_path, monkeypatch):
-    (tmp_path / "unmappable.py").write_text(UNMAPPABLE)
-    monkeypatch.syspath_prepend(tmp_path)
+def test_a_model_that_cannot_be_mapped_is_refused(trainings, tmp_path, modules):
     (training,) = trainings(1, {"model": {"kind": "mlp"}})
-    said = refusal(built_by(training, "unmappable:Unmappable"), tmp_path)
+    said = refusal(built_by(training, "my_modules:Unmappable"), tmp_path)
     assert said.startswith("trainer.stack: mlp cannot be mapped over members (")
     assert said.endswith("; allowed for this model: false")
+
+
+def test_a_model_with_a_layer_that_cannot_be_stacked_is_refused(trainings, tmp_path, modules):
+    (training,) = trainings(1, {"model": {"kind": "mlp"}})
+    said = refusal(built_by(training, "my_modules:Convolved", "my_modules:stacked_convolved"), tmp_path)
+    assert said == (
+        "trainer.stack: mlp cannot be mapped over members (Conv1d cannot be stacked); allowed for this model: false"
+    )
 
 
 def test_a_model_without_a_stacked_one_is_mapped(trainings, trained):
@@ -294,6 +333,18 @@ def test_a_model_without_a_stacked_one_is_mapped(trainings, trained):
     assert_same(*trained(own[1:2], "alone"), mapped[1])
     for one, other in zip(mapped, trained(members), strict=True):
         assert_histories(one.history(), other.history(), close)
+
+
+def test_weights_that_a_mapped_model_uses_twice_stay_one(trainings, trained, tmp_path, modules):
+    tables, tied = {"model": {"kind": "mlp"}}, "my_modules:Tied"
+    members = [built_by(member, tied) for member in trainings(3, tables, learning_rate=1e-2)]
+    plain = [built_by(member, tied) for member in trainings(3, tables, learning_rate=1e-2, stack=False)]
+    for folder, alone in zip(trained(members), plain, strict=True):
+        assert train.run(alone, tmp_path, lambda *a, **k: None, World())["status"] == "done"
+        assert_histories(folder.history(), TrainingFolder(tmp_path / alone.id).history(), close)
+        weights = folder.weights(STEPS)
+        assert torch.equal(weights["table.weight"], weights["read_out.weight"])
+        assert not torch.equal(weights["table.weight"], folder.weights(0)["table.weight"])
 
 
 # ---------------------------------------------------------------- the plan

@@ -33,6 +33,23 @@ def trained(tiny, job_of):
     return train
 
 
+@pytest.mark.parametrize(
+    "trainer",
+    [
+        {"kind": "accelerate"},
+        {"kind": "accelerate", "record": ["sequence-gradient", "discrepancy"], "subset_topics": 1},
+        {"kind": "langevin", "beta": 1e4, "subset_topics": 1},
+    ],
+)
+def test_the_spec_tells_the_columns_of_the_history(tiny, job_of, trainer):
+    tiny["data"] |= {"topics": 3, "sequences": 4}
+    job = job_of(tiny | {"trainer": trainer | {"steps": 2, "snapshots": [0]}})
+    component = job.config.trainer
+    told = component.spec.records(component.config)
+    assert len(told) == len(set(told))
+    assert {"step", *told} == fit(job, component)[-1].history.keys()
+
+
 def assert_close(one, other, rtol=1e-4):
     for name in one.weights:
         torch.testing.assert_close(one.weights[name], other.weights[name], rtol=rtol, atol=1e-5)
