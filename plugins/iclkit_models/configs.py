@@ -41,6 +41,11 @@ class TransformerConfig:
     positions: Literal["learned", "rope", "alibi", "none"] = option(
         "how positions are told apart; all but learned accept inputs longer than the context", default="learned"
     )
+    previous: int = option(
+        "inputs before each that are embedded with it; with one of them a single layer can copy what followed a token",
+        default=0,
+        at_least=0,
+    )
     norm: Literal["layer", "rms"] = option("LayerNorm or RMSNorm", default="layer")
     norm_place: Literal["pre", "post"] = option(
         "norms before attention and MLP and before the read-out, or after each sum", default="pre"

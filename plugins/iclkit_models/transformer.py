@@ -177,6 +177,7 @@ class Transformer(nn.Module):
         self.blocks = nn.Sequential(*(Block(config) for _ in range(config.layers)))
         self.norm = nn.Identity() if config.norm_place == "post" else norm(config)
         self.read_out = None if config.tied else read_out(space, config.width)
+        self.read_previous = nn.ModuleList(read_in(space, config.width) for _ in range(config.previous))
         self.log_scale = log_scale(space, config.scale)
         layers = range(config.layers)
         self.taps = {"embedding": "drop"} | {f"layer_{i + 1}": f"blocks.{i}" for i in layers} | {"final": "norm"}
@@ -217,6 +218,8 @@ class Transformer(nn.Module):
         T is longer than the context of learned positions.
         """
         x = self.read_in(inputs)  # (B, T, C)
+        for back, read_in in enumerate(self.read_previous, start=1):
+            x = x + functional.pad(read_in(inputs), (0, 0, back, 0))[..., : x.shape[-2], :]  # nothing before the first
         if self.positions is not None:
             x = x + self.places(self.positions, x.shape[-2])
         x = self.norm(self.blocks(self.drop(x)))  # (B, T, C)

@@ -15,6 +15,7 @@ SPECS = {spec.name: spec for spec in iclkit_models()}
 CONFIGS = {
     "transformer": TransformerConfig(width=16),
     "transformer rope rms": TransformerConfig(width=16, positions="rope", norm="rms", scale="learned"),
+    "transformer previous": TransformerConfig(width=16, previous=2, positions="none"),
     "transformer alibi": TransformerConfig(width=16, positions="alibi", layers=1),
     "transformer none tied": TransformerConfig(width=16, positions="none", tied=True, heads=1, scale="learned"),
     "transformer small": TransformerConfig(

@@ -121,3 +121,13 @@ def test_without_biases_only_the_read_in_of_real_tokens_has_one():
     torch.manual_seed(0)
     module = Transformer(TransformerConfig(biases=False, mlp_kind="gated"), Real(2), 16)
     assert [name for name, _ in module.named_parameters() if name.endswith("bias")] == ["read_in.bias"]
+
+
+def test_inputs_before_are_embedded_too_and_nothing_stands_before_the_first():
+    model = Transformer(TransformerConfig(width=12, heads=2, previous=2), Categorical(5), 8)
+    inputs, seen = torch.tensor([[5, 0, 3, 1]]), []
+    model.drop.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    model(inputs)
+    now, once, twice = (table.weight for table in (model.read_in, *model.read_previous))
+    expected = [now[5], now[0] + once[5], now[3] + once[0] + twice[5], now[1] + once[3] + twice[0]]
+    torch.testing.assert_close(seen[0][0], torch.stack(expected) + model.positions[:4])

@@ -96,7 +96,15 @@ MODELS = {
     "transformer": {"layers": 2, "width": 6, "heads": 3},
     "rope": {"layers": 1, "width": 12, "heads": 2, "kv_heads": 1, "positions": "rope", "norm": "rms", "tied": True}
     | {"mlp_kind": "gated", "biases": False},
-    "alibi": {"layers": 2, "width": 6, "heads": 2, "positions": "alibi", "norm_place": "post", "attention_only": True},
+    "alibi": {
+        "layers": 2,
+        "width": 6,
+        "heads": 2,
+        "positions": "alibi",
+        "norm_place": "post",
+        "attention_only": True,
+        "previous": 1,
+    },
     "gpt2": {"kind": "gpt2", "layers": 1, "width": 6, "heads": 2, "dropout": 0.0},
     "state-space": {"kind": "state-space", "layers": 1, "width": 5},
     "lstm": {"kind": "lstm", "layers": 2, "width": 5, "norm": "layer"},

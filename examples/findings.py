@@ -1,0 +1,157 @@
+"""What an experiment claims, what was measured, and whether it holds: the words and the arithmetic of the packs."""
+
+import csv
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from attrs import field, frozen
+
+import iclkit
+
+COLUMNS = ("claim", "paper", "verdict", "setting", "quantity", "expected", "mean", "low", "high", "seeds", "units")
+
+
+@frozen(kw_only=True)
+class Row:
+    """One number: its mean over seeds and Student's 95 % interval; NaN ends with one seed."""
+
+    setting: str
+    quantity: str
+    mean: float
+    low: float
+    high: float
+    seeds: int
+    units: str = "nat"
+    expected: str = ""
+
+    def __str__(self) -> str:
+        known = np.isfinite(self.low) and np.isfinite(self.high)
+        interval = f" ({self.low:.4g} to {self.high:.4g})" if known else ""
+        expected = f"; expected {self.expected}" if self.expected else ""
+        units = "" if self.units == "1" else f" {self.units}"
+        setting = f"{self.setting}: " if self.setting else ""
+        return f"{setting}{self.quantity} {self.mean:.4g}{interval}{units}{expected}"
+
+
+@frozen(kw_only=True)
+class Finding:
+    """A claim with what was measured of it; `holds` is None where it is reported and nothing is asserted."""
+
+    claim: str
+    paper: str  # what the paper or its code says of it, and how sure that is
+    rows: tuple[Row, ...] = field(converter=tuple)
+    holds: bool | None = field(default=None, converter=lambda value: None if value is None else bool(value))
+    note: str = ""  # what a careful reader must know beside the numbers
+
+    @property
+    def verdict(self) -> str:
+        """What the table says."""
+        word = {None: "reported", True: "holds", False: "does not hold here"}[self.holds]
+        return f"{word}: {self.note}" if self.note else word
+
+
+@frozen(kw_only=True)
+class Experiment:
+    """A config, what is measured of its cube, and the smaller setting that the tests run.
+
+    Parameters
+    ----------
+    name : of the file beside `claims.py`, without .toml.
+    measure : cube -> findings. The cube has no cells that failed; its dims of size 1 are gone, but for `seed`.
+    reduced : assignments in the manner of `iclkit run --set`; the directions of all claims must hold there too.
+    fast : whether the reduced setting takes less than a minute, so that every test run has it.
+    figures : to be drawn for the gallery.
+
+    """
+
+    name: str
+    measure: Callable[[xr.Dataset], Iterator[Finding]]
+    reduced: tuple[str, ...] = ()
+    fast: bool = False
+    figures: tuple[str, ...] = ()
+
+
+def opened(folder: Path) -> xr.Dataset:
+    """Return a run's cube in memory, without dims of size 1 except `seed`."""
+    data = iclkit.open_cube(folder).load()
+    alone = [dim for dim, size in data.sizes.items() if size == 1 and dim != "seed"]
+    data = data.squeeze(alone)
+    return data if "seed" in data.dims else data.expand_dims("seed")
+
+
+def rows(
+    values: xr.DataArray, quantity: str, *, units: str = "nat", expected: Callable[[str], str] | str = ""
+) -> list[Row]:
+    """Return a row for each setting: the entries of all dims but `seed`, named "dim = value, dim = value"."""
+    over = iclkit.seed_interval(values)
+    rest = [dim for dim in values.dims if dim != "seed"]
+    stacked = over.stack(setting=rest) if rest else over.expand_dims("setting")
+    made = []
+    for place in range(stacked.sizes["setting"]):
+        one = stacked.isel(setting=place)
+        setting = ", ".join(f"{str(dim).replace('_', ' ')} = {_told(one[dim].item())}" for dim in rest)
+        mean, low, high = (float(one[name]) for name in ("mean", "low", "high"))
+        told = expected(setting) if callable(expected) else expected
+        seeds = int(one["count"])
+        if seeds:
+            made.append(
+                Row(
+                    setting=setting,
+                    quantity=quantity,
+                    mean=mean,
+                    low=low,
+                    high=high,
+                    seeds=seeds,
+                    units=units,
+                    expected=told,
+                )
+            )
+    return made
+
+
+def fitted(fit: xr.Dataset, quantity: str, *, expected: str = "") -> list[Row]:
+    """Return rows of exponents with their intervals, as `iclkit.scaling_fit` gives them."""
+    rest = list(fit["exponent"].dims)
+    stacked = fit.stack(setting=rest) if rest else fit.expand_dims("setting")
+    made = []
+    for place in range(stacked.sizes["setting"]):
+        one = stacked.isel(setting=place)
+        setting = ", ".join(f"{str(dim).replace('_', ' ')} = {_told(one[dim].item())}" for dim in rest)
+        ends = {name: float(one[end]) for name, end in (("mean", "exponent"), ("low", "low"), ("high", "high"))}
+        made.append(
+            Row(setting=setting, quantity=quantity, seeds=int(one["count"]), units="1", expected=expected, **ends)
+        )
+    return made
+
+
+def falls(values: xr.DataArray, dim: str, *, ends_only: bool = True) -> bool:
+    """Whether the mean over seeds falls from the first entry of a dim to the last; at every step if not `ends_only`."""
+    mean = values.mean([other for other in values.dims if other != dim])
+    drops = mean.isel({dim: [0, -1]}).values if ends_only else mean.values
+    return bool((np.diff(drops) < 0).all())
+
+
+def tail(values: xr.DataArray, share: float = 0.1) -> xr.DataArray:
+    """Return the mean over the last share of positions, at least one."""
+    count = max(1, round(share * values.sizes["position"]))
+    return values.isel(position=slice(-count, None)).mean("position")
+
+
+def write(findings: Iterable[Finding], path: Path) -> None:
+    """Write a table with one line per number."""
+    with path.open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for finding in findings:
+            for row in finding.rows:
+                numbers = [f"{number:.5g}" for number in (row.mean, row.low, row.high)]
+                about = (row.setting, row.quantity, row.expected)
+                table.writerow([finding.claim, finding.paper, finding.verdict, *about, *numbers, row.seeds, row.units])
+
+
+def _told(value: object) -> str:
+    if isinstance(value, float):
+        return "fresh" if np.isinf(value) else f"{value:g}"
+    return str(value)
