@@ -54,11 +54,10 @@ class Finding:
 
 @frozen(kw_only=True)
 class Experiment:
-    """A config, what is measured of its cube, and the smaller setting that the tests run.
+    """What is measured of a config's cube, and the smaller setting that the tests run: NAME.py beside NAME.toml.
 
     Parameters
     ----------
-    name : of the file beside `claims.py`, without .toml.
     measure : cube -> findings. The cube has no cells that failed; its dims of size 1 are gone, but for `seed`.
     reduced : assignments in the manner of `iclkit run --set`; the directions of all claims must hold there too.
     fast : whether the reduced setting takes less than a minute, so that every test run has it.
@@ -66,7 +65,6 @@ class Experiment:
 
     """
 
-    name: str
     measure: Callable[[xr.Dataset], Iterator[Finding]]
     reduced: tuple[str, ...] = ()
     fast: bool = False

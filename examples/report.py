@@ -6,12 +6,13 @@ Cells that are finished are kept, as with `iclkit run`. At full size the numbers
 figures to `figures/` beside the config, where the gallery of the docs reads them.
 """
 
-import argparse
 import importlib.util
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import click
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # the packs share findings.py
@@ -21,60 +22,64 @@ from findings import Experiment, Finding, opened, write  # noqa: E402
 PACKS = ("next-token-implies-icl", "icl-emerges-from-generalization", "landmarks")
 
 
-def experiments(pack: str) -> dict[str, Experiment]:
-    """Return a pack's experiments by name."""
-    name = f"claims_{pack.replace('-', '_')}"
+def configs() -> list[Path]:
+    """Return the configs of all packs."""
+    return [path for pack in PACKS for path in sorted((HERE / pack).glob("*.toml"))]
+
+
+def experiment_of(config: Path) -> Experiment:
+    """Return what the file of the same name says of a config."""
+    name = f"{config.parent.name}_{config.stem}".replace("-", "_")
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, HERE / pack / "claims.py")
-        assert spec is not None and spec.loader is not None
+        spec = importlib.util.spec_from_file_location(name, config.with_suffix(".py"))
+        assert spec is not None
+        assert spec.loader is not None
         sys.modules[name] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-    return {experiment.name: experiment for experiment in sys.modules[name].EXPERIMENTS}
+    found: Experiment = sys.modules[name].EXPERIMENT
+    return found
 
 
-def run(pack: str, experiment: Experiment, folder: Path, *, reduced: bool = False, workers: int = 2) -> list[Finding]:
+def run(config: Path, folder: Path, *, reduced: bool = False, workers: int = 2) -> list[Finding]:
     """Run an experiment into a folder and return what is found; raises CalledProcessError where the run fails."""
-    command = [
-        sys.executable,
-        "-m",
-        "iclkit",
-        "run",
-        str(HERE / pack / f"{experiment.name}.toml"),
-        "--out",
-        str(folder),
-    ]
+    experiment = experiment_of(config)
+    command = [sys.executable, "-m", "iclkit", "run", str(config), "--out", str(folder), "--workers", str(workers)]
     changes = [part for change in experiment.reduced if reduced for part in ("--set", change)]
-    subprocess.run([*command, "--workers", str(workers), *changes], check=True)
+    subprocess.run([*command, *changes], check=True)
     return list(experiment.measure(opened(folder)))
 
 
-def _main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path)
-    parser.add_argument("--reduced", action="store_true", help="the smaller setting of the tests; nothing is stored")
-    parser.add_argument("--out", type=Path, help="run folder; runs/NAME if absent")
-    parser.add_argument("--workers", type=int, default=2)
-    given = parser.parse_args()
-    pack, name = given.config.resolve().parent.name, given.config.stem
-    experiment = experiments(pack)[name]
-    folder = given.out or Path("runs") / (f"{name}-reduced" if given.reduced else name)
-    found = run(pack, experiment, folder, reduced=given.reduced, workers=given.workers)
+@click.command(help=__doc__)
+@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--reduced", is_flag=True, help="The smaller setting of the tests; nothing is stored.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Run folder; runs/NAME if absent.")
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Worker processes.")
+def main(config: Path, reduced: bool, out: Path | None, workers: int) -> None:
+    """Run, measure, print and store."""
+    config = config.resolve()
+    folder = out or Path("runs") / (f"{config.stem}-reduced" if reduced else config.stem)
+    found = run(config, folder, reduced=reduced, workers=workers)
     for finding in found:
-        print(f"\n{finding.claim}\n  paper: {finding.paper}\n  {finding.verdict}")
+        click.echo(f"\n{finding.claim}\n  paper: {finding.paper}\n  {finding.verdict}")
         for row in finding.rows:
-            print(f"    {row}")
-    if given.reduced:
-        return
-    place = HERE / pack
-    (place / "measured").mkdir(exist_ok=True)
-    write(found, place / "measured" / f"{name}.csv")
-    (place / "figures").mkdir(exist_ok=True)
-    for figure in experiment.figures:
+            click.echo(f"    {row}")
+    if not reduced:
+        store(config, folder, found)
+
+
+def store(config: Path, folder: Path, found: list[Finding]) -> None:
+    """Write the table of an experiment into its pack, and its figures as PNG and PDF."""
+    place = config.parent
+    for name in ("measured", "figures"):
+        (place / name).mkdir(exist_ok=True)
+    write(found, place / "measured" / f"{config.stem}.csv")
+    for figure in experiment_of(config).figures:
         for suffix in ("png", "pdf"):
             command = [sys.executable, "-m", "iclkit", "plot", str(folder), figure, "--format", suffix]
             subprocess.run(command, check=True)
-            shutil.copy(folder / "figures" / f"{figure}.{suffix}", place / "figures" / f"{name}-{figure}.{suffix}")
+            drawn = folder / "figures" / f"{figure}.{suffix}"
+            shutil.copy(drawn, place / "figures" / f"{config.stem}-{figure}.{suffix}")
 
 
 if __name__ == "__main__":
-    _main()
+    main()
