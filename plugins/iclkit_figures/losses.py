@@ -8,35 +8,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from iclkit_figures import style
-from iclkit_figures.panels import (
-    Panel,
-    Panels,
-    average,
-    axes_of,
-    cells,
-    label_outer,
-    mean_and_error,
-    optimum,
-    seeds_note,
-    size,
-)
+from iclkit_figures.oracle_losses import LINES, OTHERS, OWN, least_possible, scale_losses
+from iclkit_figures.panels import Panel, Panels, axes_of, cells, label_outer, mean_and_error, seeds_note, size
 from iclkit_figures.step_axis import step_axis
-
-_OWN = "step", "split", "first_position", "position", "reference"
-_LINES = (  # variable, split, what it is, colour
-    ("log_ratio", "train", "empirical (train)", "#e69f00"),
-    ("oracle_kl", "train", "train, next token averaged", "#d55e00"),
-    ("oracle_kl", "sequences", "first level (sequences)", "#009e73"),
-    ("oracle_kl", "topics", "population (topics)", "#0072b2"),
-)
 
 
 def draw(data: xr.Dataset) -> Figure | None:
     """Draw the losses over steps, averaged over positions l >= 2; None if no cell is measured."""
     with style.style():
         chosen = data.sel(first_position=2, drop=True)
-        others = ("log_ratio_se", "oracle_kl", "oracle_kl_se", "floor", "excess_reference")
-        panels = cells(chosen, "log_ratio", others, _OWN)
+        panels = cells(chosen, "log_ratio", OTHERS, OWN)
         return None if panels is None else _figure(panels)
 
 
@@ -56,7 +37,7 @@ def _figure(panels: Panels) -> Figure:
 def _panel(axes: Axes, panel: Panel) -> dict[str, Any]:
     """Draw one panel and return its lines by what they are."""
     step, told, least = panel.data["step"].values.astype(float), {}, []
-    for name, split, label, colour in _LINES:
+    for name, split, label, colour in LINES:
         if split not in panel.data["split"].values or name not in panel.data:
             continue
         one = Panel(title="", data=panel.data.sel(split=split))
@@ -67,31 +48,9 @@ def _panel(axes: Axes, panel: Panel) -> dict[str, Any]:
         (told[label],) = axes.plot(step[kept], mean[kept], color=colour, marker="o", markersize=1.8)
         axes.fill_between(step[kept], (mean - error)[kept], (mean + error)[kept], color=colour, alpha=0.18, linewidth=0)
         least.append(mean[kept].min())
-    best = _least_possible(panel)
+    best = least_possible(panel)
     if best is not None:
         told["least possible (topics)"] = axes.axhline(best, color=style.INK, linestyle=(0, (3.5, 1.6)), linewidth=1)
-    _scale(axes, [*least, *([] if best is None else [best])])
+    scale_losses(axes, [*least, *([] if best is None else [best])])
     step_axis(axes, float(step[-1]))
     return told
-
-
-def _least_possible(panel: Panel) -> float | None:
-    """Return the population optimum above the oracle, I(W; X_1 .. X_T) / T, on the same sequences; None if unknown."""
-    data = panel.data
-    if "floor" not in data or "topics" not in data["split"].values:
-        return None
-    best = optimum(Panel(title="", data=data.sel(split="topics")), "topics")
-    if best not in data["reference"].values:
-        return None
-    floor = data["floor"].sel(split="topics", position=slice(2, None))
-    above = floor.sel(reference=best) - floor.sel(reference="oracle")
-    return float(average(np.ravel(above.values), 0))
-
-
-def _scale(axes: Axes, least: list[float]) -> None:
-    """Scale the y axis logarithmically, with room around zero where a loss is not positive."""
-    if all(value > 0 for value in least):
-        axes.set_yscale("log")
-    else:
-        positive = [value for value in least if value > 0]
-        axes.set_yscale("symlog", linthresh=max(min(positive, default=1e-2), 1e-3))

@@ -63,6 +63,12 @@ def iclkit_figures() -> Iterator[FigureSpec]:
         draw="iclkit_figures.losses:draw",
     )
     yield FigureSpec(
+        name="scaling",
+        summary="The same losses after training against a swept number, such as topics or sequences.",
+        needs=("log_ratio", "oracle_kl"),
+        draw="iclkit_figures.scaling:draw",
+    )
+    yield FigureSpec(
         name="calibration",
         summary="How often the model is right, by how sure it is.",
         needs=("calibration_accuracy", "calibration_confidence"),

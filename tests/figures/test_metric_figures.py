@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from iclkit_figures import calibration, losses, occurrence, power_law, topic_cost
+from iclkit_figures import calibration, losses, occurrence, power_law, scaling, topic_cost
 
 SPLITS, STEPS, POSITION = ["train", "sequences", "topics"], [0, 1, 10, 100], np.arange(1, 33)
 REFERENCES = ["oracle", "mixture", "population"]
@@ -154,6 +154,25 @@ def test_losses_shows_the_four_and_what_is_least():
     for name in ("log_ratio", "oracle_kl"):
         data[name][:] = np.inf
     assert named(losses.draw(data.drop_vars("floor"))) == set()
+
+
+def test_scaling_stands_against_the_swept_number_at_the_last_step_of_each_cell():
+    data = cube(seeds=2, widths=4).rename(width="topics").assign_coords(topics=[4.0, np.inf, 1.0, 16.0])
+    for name in ("log_ratio", "oracle_kl"):
+        data[name][{"topics": 0, "step": 3}] = np.nan  # a shorter training
+    figure = scaling.draw(data)
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "4", "16", "fresh"]
+    assert axes.get_xlabel() == "topics"
+    assert axes.get_xscale() == "log"
+    assert len(named(figure)) == 5
+    population = data["oracle_kl"].sel(split="topics", first_position=2).mean("seed").sortby("topics")
+    drawn = axes.containers[3].lines[0].get_xydata()
+    assert drawn[:, 0].tolist() == [1, 4, 16, 64]
+    expected = [float(population.sel(topics=k).dropna("step")[-1]) for k in (1, 4, 16, np.inf)]
+    np.testing.assert_allclose(drawn[:, 1], expected)
+    assert saved(figure)[:4] == b"\x89PNG"
+    assert scaling.draw(cube(widths=2)) is None  # two values are no curve
 
 
 def test_calibration_shows_bins_that_hold_something_on_every_split():
