@@ -1,9 +1,13 @@
-"""Write docs/reference from the specs, the hooks, the commands and the errors; `--check` says what has drifted."""
+"""Write docs/reference from the specs, the hooks, the commands and the errors, and docs/gallery.md from what the packs
+measured; `--check` says what has drifted."""
 
+import csv
 import inspect
+import itertools
 import os
 import sys
 import textwrap
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +17,13 @@ os.environ["ICLKIT_PLUGINS"] = ""  # the reference is of what iclkit itself prov
 
 from iclkit import cli, errors, hookspecs, manual, plugins
 
-FOLDER = Path(__file__).parent / "reference"
+FOLDER = Path(__file__).parent
+EXAMPLES = FOLDER.parent / "examples"
+PACKS = {
+    "next-token-implies-icl": "Next-token pretraining implies in-context learning ([2505.18373](https://arxiv.org/abs/2505.18373))",
+    "icl-emerges-from-generalization": "In-context learning emerges from generalisation ([2502.17024](https://arxiv.org/abs/2502.17024))",
+    "landmarks": "Landmarks",
+}
 MADE = "<!-- made by docs/generate.py; do not edit -->\n\n"
 
 
@@ -26,6 +36,7 @@ def pages() -> dict[str, str]:
     titles = {name: text.splitlines()[0].lstrip("# ") for name, text in made.items()}
     links = "".join(f"- [{title}]({name})\n" for name, title in sorted(titles.items()))
     made["index.md"] = f"# Reference\n\n{links}- [Glossary](glossary.md)\n- [The cube](cube.md)\n"
+    made = {f"reference/{name}": text for name, text in made.items()} | {"gallery.md": _gallery()}
     return {name: MADE + text.rstrip() + "\n" for name, text in made.items()}
 
 
@@ -67,10 +78,65 @@ def _exit_codes() -> str:
     return "# Exit codes\n\n| code | error | meaning |\n|---|---|---|\n" + "\n".join(lines)
 
 
+def _gallery() -> str:
+    """Return the claims of both papers and of the landmarks, what was measured, and the pictures."""
+    text = [inspect.cleandoc(GALLERY) + "\n"]
+    for pack, title in PACKS.items():
+        text.append(f"## {title}\n")
+        tables = sorted((EXAMPLES / pack / "measured").glob("*.csv"))
+        rows = [row for table in tables for row in _claims(pack, table)]
+        text.append(
+            "| claim | paper | measured | verdict | command |\n|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
+        )
+        for table in tables:
+            with (EXAMPLES / pack / f"{table.stem}.toml").open("rb") as file:
+                name = tomllib.load(file)["title"]
+            for picture in sorted((EXAMPLES / pack / "figures").glob(f"{table.stem}-*.png")):
+                figure = picture.stem.removeprefix(f"{table.stem}-")
+                text.append(f"![{name}: {figure}](../examples/{pack}/figures/{picture.name})\n")
+                text.append(f"*{name}* (figure `{figure}`).\n")
+    return "\n".join(text)
+
+
+def _claims(pack: str, table: Path) -> Iterator[str]:
+    """Yield a row for each claim of an experiment."""
+    with table.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    command = f"`iclkit run examples/{pack}/{table.stem}.toml`"
+    for (claim, paper, verdict), numbers in itertools.groupby(
+        lines, lambda row: (row["claim"], row["paper"], row["verdict"])
+    ):
+        told = []
+        for quantity, same in itertools.groupby(numbers, lambda row: (row["quantity"], row["units"], row["expected"])):
+            values = "; ".join(_value(row) for row in same)
+            unit = "" if quantity[1] == "1" else f" ({quantity[1]})"
+            expected = f"; expected {quantity[2]}" if quantity[2] else ""
+            told.append(f"{quantity[0]}{unit}: {values}{expected}")
+        cells = claim, paper, "<br>".join(told), verdict, command
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _value(row: dict[str, str]) -> str:
+    mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
+    interval = f" ({low:.3g} to {high:.3g})" if low == low else ""
+    setting = f"{row['setting']}: " if row["setting"] else ""
+    return f"{setting}{mean:.3g}{interval}"
+
+
+GALLERY = """
+# Gallery: what the papers claim and what was measured
+
+Every line is an experiment of the folder `examples`: its config beside the file that measures it. Intervals are
+Student's 95 % over seeds. "Reported" means that nothing is asserted. `python examples/report.py FILE` runs one at full
+size on two cores and writes the numbers below; with `--reduced` it takes minutes and stores nothing.
+"""
+
+
 def drifted() -> list[str]:
     """Return the names of pages that are not what they should be."""
-    stands = {path.name: path.read_text() for path in FOLDER.glob("*.md")}
-    return [name for name, text in pages().items() if stands.get(name) != text]
+    return [
+        name for name, text in pages().items() if not (FOLDER / name).exists() or (FOLDER / name).read_text() != text
+    ]
 
 
 if __name__ == "__main__":
