@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -127,7 +127,7 @@ def parse_toml(text: str, name: str) -> dict[str, Any]:
 
 
 def override(raw: Mapping[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
-    """Apply `--set path=value` assignments; values are TOML, bare words strings."""
+    """Apply `--set path=value` assignments; keys and values are TOML, bare words strings."""
     result = dict(raw)
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
@@ -138,17 +138,28 @@ def override(raw: Mapping[str, Any], assignments: tuple[str, ...]) -> dict[str, 
         except (ValueError, RecursionError):
             value = text.strip()
         try:
-            result = patch(result, path.strip(), value)
+            result = patch(result, _keys(path.strip()), value)
         except ValueError as error:
             raise UsageError(f"--set {assignment}: {error}") from None
     return result
 
 
-def patch(raw: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """Return the table with one dotted key replaced, missing tables made."""
-    key, dot, rest = path.partition(".")
+def _keys(path: str) -> list[str]:
+    """Return the keys of a dotted path; those in quotes may hold dots themselves."""
+    if '"' not in path and "'" not in path:
+        return path.split(".")
+    keys, inner = [], tomllib.loads(f"{path} = 0")
+    while isinstance(inner, dict):
+        ((key, inner),) = inner.items()
+        keys.append(key)
+    return keys
+
+
+def patch(raw: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
+    """Return the table with what stands under nested keys replaced, missing tables made."""
+    key, *rest = keys
     result = dict(raw)
-    if dot:
+    if rest:
         inner = result.get(key, {})
         if not isinstance(inner, Mapping):
             raise ValueError(f"{key} is not a table")

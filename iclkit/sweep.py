@@ -70,7 +70,7 @@ def _axis(name: str, value: Any) -> Axis:
     if isinstance(value, list):
         if not value:
             raise ValueError("an axis needs at least one value")
-        return Axis(dim=name, labels=_labels(value), patches=tuple(_patch(name, item) for item in value))
+        return Axis(dim=name, labels=_distinct(_labels(value)), patches=tuple(_patch(name, item) for item in value))
     if isinstance(value, Mapping) and set(value) == {"zip"} and isinstance(value["zip"], Mapping) and value["zip"]:
         return _zipped(name, value["zip"])
     if (
@@ -101,7 +101,8 @@ def _zipped(name: str, columns: Mapping[str, Any]) -> Axis:
         for path, item in zip(columns, row, strict=True):
             changes = merge(changes, _patch(path, item))
         patches.append(changes)
-    labels = tuple(", ".join(f"{_last(path)}={item}" for path, item in zip(columns, row, strict=True)) for row in rows)
+    told = [", ".join(f"{_last(path)}={item}" for path, item in zip(columns, row, strict=True)) for row in rows]
+    labels = _distinct(tuple(told))  # a single key may have one value in several of them
     companions = {path: _labels(column) for path, column in columns.items()}
     return Axis(dim=name, labels=labels, patches=tuple(patches), companions=companions)
 
@@ -109,14 +110,17 @@ def _zipped(name: str, columns: Mapping[str, Any]) -> Axis:
 def _patch(path: str, value: Any) -> Mapping[str, Any]:
     if path.partition(".")[0] not in TABLES:
         raise ValueError(f"{path} is no key of a config; tables: {', '.join(TABLES)}")
-    return patch({}, path, value)
+    return patch({}, path.split("."), value)
 
 
 def _labels(values: list[Any]) -> tuple[Label, ...]:
     """Numbers as they are, "fresh" as infinity, anything else as text."""
     made = [float("inf") if value == "fresh" else value for value in values]
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in made)
-    labels = tuple(made) if numeric else tuple(map(str, made))
+    return tuple(made) if numeric else tuple(map(str, made))
+
+
+def _distinct(labels: tuple[Label, ...]) -> tuple[Label, ...]:
     if len(set(labels)) < len(labels):
         raise ValueError("the same value stands twice")
     return labels

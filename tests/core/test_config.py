@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iclkit import config, plan
-from iclkit.errors import ConfigError
+from iclkit.errors import ConfigError, UsageError
 
 HERE = Path(__file__).parent
 
@@ -72,7 +72,7 @@ def test_unknown_tables_kinds_and_missing_source(found, tiny):
     ],
 )
 def test_what_single_mistakes_say(found, tiny, path, value, said):
-    tables = config.patch(tiny, path, value)
+    tables = config.patch(tiny, path.split("."), value)
     assert any(line.startswith(said) for line in _problems(found, tables)), _problems(found, tables)
 
 
@@ -93,6 +93,14 @@ def test_longer_evaluation_is_fine_without_learned_positions(found, tiny):
 def test_overrides_are_toml_values_or_words():
     raw = config.override({"model": {"layers": 1}}, ("model.layers=4", "data.topics=fresh", "seed = 3"))
     assert raw == {"model": {"layers": 4}, "data": {"topics": "fresh"}, "seed": 3}
+
+
+def test_the_key_of_an_override_may_be_quoted_in_part():
+    raw = {"sweep": {"data.topics": [1, 4], "seed": [0, 1]}}
+    assert config.override(raw, ('sweep."data.topics"=[4]',)) == {"sweep": {"data.topics": [4], "seed": [0, 1]}}
+    assert config.override(raw, ("sweep.'data.topics' = [4]",))["sweep"]["data.topics"] == [4]
+    with pytest.raises(UsageError, match=r'--set sweep\."data=1: '):
+        config.override(raw, ('sweep."data=1',))
 
 
 def test_a_changed_kind_replaces_its_table():
@@ -117,7 +125,7 @@ def test_identity_is_what_shapes_the_weights(found, tiny):
         ("model.mlp", 4),
         ("model.context", 8),
     ]:
-        assert _id(found, config.patch(tiny, path, value)) == same, path
+        assert _id(found, config.patch(tiny, path.split("."), value)) == same, path
     for path, value in [
         ("seed", 1),
         ("seeds.model", 1),
@@ -128,7 +136,7 @@ def test_identity_is_what_shapes_the_weights(found, tiny):
         ("source.biases", [0.2, 0.5, 0.8]),
         ("prior", {"data": {"topics": 1}}),
     ]:
-        assert _id(found, config.patch(tiny, path, value)) != same, path
+        assert _id(found, config.patch(tiny, path.split("."), value)) != same, path
 
 
 def test_prior_is_a_training_of_its_own_shared_by_cells(found, tiny):

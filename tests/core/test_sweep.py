@@ -17,10 +17,10 @@ def test_axes_are_dims_in_order_and_seed_is_always_there(found, tiny):
 
 
 def test_fields_that_move_together_are_one_dim(found, tiny):
-    made = _plan(found, tiny, {"budget": {"zip": {"data.sequences": [8, 2], "data.length": [4, 8]}}})
-    assert made.dims == {"budget": 2, "seed": 1}
-    assert made.axes[0].companions == {"data.sequences": (8, 2), "data.length": (4, 8)}
-    assert [(cell.config.data.sequences, cell.config.data.length) for cell in made.cells] == [(8, 4), (2, 8)]
+    made = _plan(found, tiny, {"budget": {"zip": {"data.sequences": [8, 2, 2], "data.length": [4, 8, 4]}}})
+    assert made.dims == {"budget": 3, "seed": 1}
+    assert made.axes[0].companions == {"data.sequences": (8, 2, 2), "data.length": (4, 8, 4)}
+    assert [(cell.config.data.sequences, cell.config.data.length) for cell in made.cells] == [(8, 4), (2, 8), (2, 4)]
 
 
 def test_choices_are_labelled_patches(found, tiny):
@@ -45,6 +45,7 @@ def test_names_that_clash_are_whole_paths(found, tiny):
         ({"modle.width": [1]}, 'sweep."modle.width": modle.width is no key of a config'),
         ({"b": {"zip": {"seed": [1, 2], "data.topics": [1]}}}, "sweep.b: keys that move together need lists"),
         ({"data.topics": [1, 1]}, 'sweep."data.topics": the same value stands twice'),
+        ({"b": {"zip": {"data.topics": [1, 1], "model.width": [8, 8]}}}, "sweep.b: the same value stands twice"),
         ({"model.width": [8, 9]}, "model.heads: 2 does not divide width = 9"),
         ({"model.width": [8, "x"]}, 'model.width: expected an integer, got "x" (str) (in the sweep, width = x)'),
         ({"step": {"choices": {"a": {}}}}, "sweep.step: this name is taken"),
