@@ -68,17 +68,14 @@ def main(config: Path, reduced: bool, out: Path | None, workers: int) -> None:
 
 
 def store(config: Path, folder: Path, found: list[Finding]) -> None:
-    """Write the table of an experiment into its pack, and its figures as PNG and PDF."""
+    """Write the table of an experiment into its pack, and its figures."""
     place = config.parent
     for name in ("measured", "figures"):
         (place / name).mkdir(exist_ok=True)
     write(found, place / "measured" / f"{config.stem}.csv")
     for figure in experiment_of(config).figures:
-        for suffix in ("png", "pdf"):
-            command = [sys.executable, "-m", "iclkit", "plot", str(folder), figure, "--format", suffix]
-            subprocess.run(command, check=True)
-            drawn = folder / "figures" / f"{figure}.{suffix}"
-            shutil.copy(drawn, place / "figures" / f"{config.stem}-{figure}.{suffix}")
+        subprocess.run([sys.executable, "-m", "iclkit", "plot", str(folder), figure], check=True)
+        shutil.copy(folder / "figures" / f"{figure}.png", place / "figures" / f"{config.stem}-{figure}.png")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,8 @@ def command(run: Path, names: tuple[str, ...], suffix: str, plugin_files: tuple[
         click.echo(str(path))
     missing = [name for name in names if name not in {path.stem for path in drawn}]
     if missing:
-        raise IclkitError(f"not drawn: {', '.join(missing)}")
+        told = ", ".join(f"{name} ({plugins.registry.get('figure', name).spec.summary})" for name in missing)
+        raise IclkitError(f"not drawn, for nothing of it was measured in this run: {told}")
     if not drawn:
         click.echo("No figure can be drawn from this cube; `iclkit plugins list` shows the figures.", err=True)
 
