@@ -116,6 +116,9 @@ def test_plot(call, finished, tmp_path):
     assert out == f"{copy / 'figures' / 'icl-curve.svg'}\n"
     assert (copy / "figures" / "icl-curve.svg").read_text().startswith("<?xml")
     assert [path.name for path in (copy / "figures").iterdir()] == ["icl-curve.svg"]
+    code, _, err = call("plot", copy, "sandwich")
+    assert code == 1
+    assert "not drawn, for nothing of it was measured in this run: sandwich (Certificates above" in err
     code, _, err = call("plot", copy, "icl-curv")
     assert code == 2
     assert 'did you mean "icl-curve"' in err

@@ -1,38 +1,27 @@
-"""Random hidden Markov models: a drawn family, every topic a function of its address."""
+"""A family of machines, every topic a function of its address; the population has no closed form."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from iclkit.api import Batch, Exact, Key
-from iclkit_sources.dirichlet import draw_log_dirichlet
 from iclkit_sources.machines.bigrams import machine_bigrams
 from iclkit_sources.machines.entropy_rate import entropy_rate
 from iclkit_sources.machines.enumeration import mixture_floor, oracle_floor
 from iclkit_sources.machines.filters import MachineMixture, MachineOracle
-from iclkit_sources.machines.random_config import RandomHmm
 from iclkit_sources.machines.sampling import sample_machines
 from iclkit_sources.machines.stack import Machines
-from iclkit_sources.machines.stationary import stationary
 
 Reference = Literal["oracle", "mixture", "population"]
 
 
-class RandomHmmSource:
-    """Hidden Markov models with Dirichlet rows."""
+class DrawnMachines:
+    """A source of machines that `draw` makes from topic numbers, int64 (K,), and a key with one state per topic."""
 
-    def __init__(self, config: RandomHmm):
-        self._config = config
-
-    def topics(self, numbers: Tensor, key: Key) -> Machines:
-        """Draw the machines of these numbers, int64 (K,); `key` has one state per topic."""
-        config = self._config
-        moves = _rows(config.states, config.states, config.transitions, key.fold("transitions"))  # (K, S, S)
-        shown = _rows(config.states, config.vocabulary, config.emissions, key.fold("emissions"))  # (K, S, V)
-        return Machines(
-            transitions=shown.transpose(1, 2)[..., None] * moves[:, None], start=stationary(moves), numbers=numbers
-        )
+    def __init__(self, draw: Callable[[Tensor, Key], Machines]):
+        self.topics = draw
 
     def sample(self, topics: Machines, topic: Tensor, number: Tensor, length: int, key: Key) -> tuple[Tensor, None]:
         """Sample one sequence per entry of `topic`, int64 tokens (B, length), all scored."""
@@ -69,12 +58,3 @@ class RandomHmmSource:
     def bigrams(self, topics: Machines, length: int) -> tuple[Tensor, Tensor]:
         """Return the laws of the first token (K, V) and of neighbours (K, V, V), the mean over l = 2 .. length."""
         return machine_bigrams(topics, length)
-
-
-def build(config: RandomHmm) -> RandomHmmSource:
-    """Build the source of a config."""
-    return RandomHmmSource(config)
-
-
-def _rows(rows: int, columns: int, concentration: float, key: Key) -> Tensor:
-    return draw_log_dirichlet(torch.full((columns,), concentration, dtype=torch.float64), rows, key).exp()

@@ -30,7 +30,7 @@ SPECS = (
         name="random-hmm",
         summary="Hidden Markov models whose rows are drawn from Dirichlet laws.",
         config=RandomHmm,
-        build="iclkit_sources.machines.drawn:build",
+        build="iclkit_sources.machines.random_hmm:build",
         facts=random_hmm_facts,
     ),
 )

@@ -5,14 +5,14 @@ from typing import Any
 import torch
 
 from iclkit.api import ConfigError, Listed, Problem
-from iclkit_sources.machines.as_machines import listed_machines
+from iclkit_sources.machines.as_machines import listed_machines, machines_of
 from iclkit_sources.machines.compilable import is_machine
+from iclkit_sources.machines.drawn import DrawnMachines
 from iclkit_sources.machines.listed import MachineSource
 from iclkit_sources.machines.stack import Machines
 from iclkit_sources.switching.change_points import ChangePoints
 from iclkit_sources.violations import distortions
 from iclkit_sources.violations.config import Violations
-from iclkit_sources.violations.drawn_machines import DrawnMachines
 from iclkit_sources.violations.shifted import Shifted
 from iclkit_sources.violations.unmarked import Unmarked
 from iclkit_sources.violations.wrapped import Violated
@@ -32,7 +32,7 @@ def build(config: Violations) -> Any:
 def _machine_source(config: Violations, source: Any, listed: bool) -> tuple[Any, float]:
     """Return the source of the violated machines, and the fraction of structureless sequences still to come."""
     if not listed:
-        return DrawnMachines(source, lambda machines: _distorted(config, machines)), config.structureless
+        return DrawnMachines(lambda *of: _distorted(config, machines_of(source.topics(*of)))), config.structureless
     family = _distorted(config, listed_machines(config.source, source))
     weights = torch.tensor(config.weights(), dtype=torch.float64)
     if config.boundaries:
