@@ -62,6 +62,7 @@ class Experiment:
     reduced : assignments in the manner of `iclkit run --set`; the directions of all claims must hold there too.
     fast : whether the reduced setting takes less than a minute, so that every test run has it.
     figures : to be drawn for the gallery.
+    prepare : writes what the config reads from disk, where it is not there yet.
 
     """
 
@@ -69,6 +70,7 @@ class Experiment:
     reduced: tuple[str, ...] = ()
     fast: bool = False
     figures: tuple[str, ...] = ()
+    prepare: Callable[[], None] | None = None
 
 
 def opened(folder: Path) -> xr.Dataset:
@@ -83,7 +85,7 @@ def rows(
     values: xr.DataArray, quantity: str, *, units: str = "nat", expected: Callable[[str], str] | str = ""
 ) -> list[Row]:
     """Return a row for each setting: the entries of all dims but `seed`, named "dim = value, dim = value"."""
-    over = iclkit.seed_interval(values)
+    over = iclkit.analysis.seed_interval(values)
     rest = [dim for dim in values.dims if dim != "seed"]
     stacked = over.stack(setting=rest) if rest else over.expand_dims("setting")
     made = []
@@ -110,7 +112,9 @@ def rows(
 
 
 def fitted(fit: xr.Dataset, quantity: str, *, expected: str = "") -> list[Row]:
-    """Return rows of exponents with their intervals, as `iclkit.scaling_fit` gives them."""
+    """Return rows of exponents with their intervals, as `iclkit.analysis.scaling_fit` gives them."""
+    if fit.sizes.get("seed") == 1:
+        fit = fit.squeeze("seed", drop=True)
     rest = list(fit["exponent"].dims)
     stacked = fit.stack(setting=rest) if rest else fit.expand_dims("setting")
     made = []

@@ -43,6 +43,8 @@ def experiment_of(config: Path) -> Experiment:
 def run(config: Path, folder: Path, *, reduced: bool = False, workers: int = 2) -> list[Finding]:
     """Run an experiment into a folder and return what is found; raises CalledProcessError where the run fails."""
     experiment = experiment_of(config)
+    if experiment.prepare is not None:
+        experiment.prepare()
     command = [sys.executable, "-m", "iclkit", "run", str(config), "--out", str(folder), "--workers", str(workers)]
     changes = [part for change in experiment.reduced if reduced for part in ("--set", change)]
     subprocess.run([*command, *changes], check=True)

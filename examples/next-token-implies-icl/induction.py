@@ -22,7 +22,7 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
     change = two.sel(positions="32-63").isel(change=0)
     crossing = xr.concat(
         [
-            iclkit.threshold_crossing(one.dropna("step"), above=float(one.max()) / 2)
+            iclkit.analysis.threshold_crossing(one.dropna("step"), above=float(one.max()) / 2)
             for one in (best.sel(seed=seed) for seed in best["seed"])
         ],
         "seed",
@@ -36,6 +36,7 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
             *rows(middle, "middle of the fall of the loss", units="step"),
             *rows(width, "10 to 90 % of the fall", units="step"),
             *rows(crossing, "prefix matching passes half of its maximum", units="step"),
+            *rows(crossing - middle, "the same after the middle of the fall", units="step"),
         ],
         holds=bool(inside.all()),
         note="within the width of the fall",

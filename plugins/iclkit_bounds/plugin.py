@@ -65,6 +65,7 @@ def iclkit_metrics() -> Iterator[MetricSpec]:
             Variable(
                 name="holdout_block_population", dims=("target", "block"), long_name="measured loss of each block"
             ),
+            Variable(name="holdout_block_population_se", dims=("target", "block"), long_name="standard error of that"),
             Variable(
                 name="holdout_gain",
                 dims=("target",),

@@ -33,6 +33,18 @@ def iclkit_figures() -> Iterator[FigureSpec]:
         draw="iclkit_figures.accuracy:draw",
     )
     yield FigureSpec(
+        name="option-accuracy",
+        summary="Few-shot accuracy on tasks trained on and on unseen ones, against demonstrations.",
+        needs=("option_accuracy",),
+        draw="iclkit_figures.option_accuracy:draw",
+    )
+    yield FigureSpec(
+        name="reference-distance",
+        summary="How far the predicted means of real tokens are from each reference's, against a swept number.",
+        needs=("squared_error_distance",),
+        draw="iclkit_figures.reference_distance:draw",
+    )
+    yield FigureSpec(
         name="emergence",
         summary="The training loss over steps, its sudden changes and the predictors its plateaus are near.",
         needs=("record_curve", "change_step"),

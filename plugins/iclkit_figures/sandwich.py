@@ -163,27 +163,30 @@ def _levels(axes: Axes, columns: list[Column]) -> None:
 
 def _by_block(axes: Axes, data: xr.Dataset) -> None:
     """Draw certificates and measured losses by block of positions, of the first place of the sweep that has them."""
-    limits, measured = data["holdout_block"], data["holdout_block_population"]
+    limits = data["holdout_block"]
     sweep = [dim for dim in limits.dims if dim != "block"]
-    stacked = limits.stack(cell=sweep) if sweep else limits.expand_dims(cell=[0])
-    own = measured.stack(cell=sweep) if sweep else measured.expand_dims(cell=[0])
-    known = np.flatnonzero(stacked.notnull().any("block").values)
+    names = ("holdout_block", "holdout_block_population", "holdout_block_population_se", "holdout_gain")
+    cells = data[[name for name in names if name in data]]
+    cells = cells.stack(cell=sweep) if sweep else cells.expand_dims(cell=[0])
+    known = np.flatnonzero(cells["holdout_block"].notnull().any("block").values)
     if not len(known):
         axes.set_visible(False)
         return
-    upper, middle = stacked.isel(cell=known[0]), own.isel(cell=known[0])
-    kept = upper.notnull().values
-    x, upper, middle = upper["block"].values[kept], upper.values[kept], middle.values[kept]
+    one = cells.isel(cell=known[0])
+    one = one.isel(block=np.flatnonzero(one["holdout_block"].notnull().values))
+    x, upper, middle = (one[name].values for name in ("block", "holdout_block", "holdout_block_population"))
     edges = np.append(x, 2 * x[-1] - x[-2] if len(x) > 1 else x[-1] + 1)
     axes.stairs(upper, edges, baseline=middle, fill=True, color="#dddddd")
     centres = (edges[1:] + edges[:-1]) / 2
     for values, colour, marker in ((upper, _UPPER, "v"), (middle, _MIDDLE, "o")):
         axes.stairs(values, edges, baseline=None, color=colour)
         axes.plot(centres, values, color=colour, marker=marker, markersize=3, linestyle="none")
+    if "holdout_block_population_se" in one:
+        error = 2 * one["holdout_block_population_se"].values
+        axes.errorbar(centres, middle, error, color=_MIDDLE, linestyle="none", elinewidth=0.8)
     low, high = np.nanmin([middle, upper]), np.nanmax([middle, upper])
     axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.5)
-    gains = data["holdout_gain"]
-    gain = float((gains.stack(cell=sweep) if sweep else gains.expand_dims(cell=[0]))[known[0]])
+    gain = float(one["holdout_gain"])
     if np.isfinite(gain):
         axes.set_title(f"certified gain in context: {gain:.3f} nat" if gain > 0 else "no gain certified")

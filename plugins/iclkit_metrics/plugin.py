@@ -15,6 +15,7 @@ from iclkit_metrics.icl_score import spec as icl_score
 from iclkit_metrics.induction_heads import spec as induction_heads
 from iclkit_metrics.loss import spec as loss
 from iclkit_metrics.occurrence import spec as occurrence
+from iclkit_metrics.option_accuracy import spec as option_accuracy
 from iclkit_metrics.power_law import spec as power_law
 from iclkit_metrics.squared_error import spec as squared_error
 
@@ -27,6 +28,7 @@ METRICS = (
     occurrence,
     squared_error,
     icl_accuracy,
+    option_accuracy,
     induction_heads,
     belief_probe,
     emergence,

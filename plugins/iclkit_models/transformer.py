@@ -218,8 +218,8 @@ class Transformer(nn.Module):
         T is longer than the context of learned positions.
         """
         x = self.read_in(inputs)  # (B, T, C)
-        for back, read_in in enumerate(self.read_previous, start=1):
-            x = x + functional.pad(read_in(inputs), (0, 0, back, 0))[..., : x.shape[-2], :]  # nothing before the first
+        for back, read in enumerate(self.read_previous, start=1):
+            x = x + functional.pad(read(inputs), (0, 0, back, 0))[..., : x.shape[-2], :]  # nothing before the first
         if self.positions is not None:
             x = x + self.places(self.positions, x.shape[-2])
         x = self.norm(self.blocks(self.drop(x)))  # (B, T, C)

@@ -14,6 +14,7 @@ from iclkit_sources.machines import process_configs as processes
 from iclkit_sources.machines import random_config as random
 from iclkit_sources.mixtures import config as mixtures
 from iclkit_sources.switching import config as switching
+from iclkit_sources.tasks import config as tasks
 from iclkit_sources.text import config as text
 from iclkit_sources.violations import config as violations
 
@@ -31,6 +32,7 @@ FAMILIES = (
     switching,
     violations,
     text,
+    tasks,
 )
 
 

@@ -143,6 +143,11 @@ def test_prompts_are_scored_at_answers_alone(tiny, planned, found):
             assert (data[name].sel(split=split).notnull() == answers).all(), (name, split)
     oracle = data["squared_error_floor"].sel(reference="oracle", split="topics", position=[2, 4, 6, 8])
     assert oracle.values == pytest.approx(NOISE**2, abs=1e-12)
+    apart = data["squared_error_distance"]
+    for split, reference in (("topics", "population"), ("sequences", "mixture")):
+        own = apart.sel(split=split, reference=reference)
+        np.testing.assert_allclose(own, data["squared_error_excess"].sel(split=split), rtol=0, atol=1e-12)
+    assert (apart.sel(split="topics", reference="mixture", position=8) > 0).all()
     exact = data["optimum"].sel(reference="oracle", split="topics")
     assert (exact.notnull() == answers).all()
     np.testing.assert_allclose(exact, data["floor"].sel(reference="oracle", split="topics"), rtol=0, atol=1e-12)

@@ -6,8 +6,8 @@ import torch
 
 import iclkit
 from iclkit.api import CategoricalDistribution, ContextBigram, Key, NotApplicable, Uniform, mixture_over
-from iclkit_metrics.icl_accuracy.metric import wilson
 from iclkit_metrics.icl_accuracy.prompts import grid, reordered
+from iclkit_metrics.wilson import wilson
 
 V = 12
 GINC = {"kind": "ginc", "entities": 4, "properties": 5, "symbols": V}

@@ -11,6 +11,7 @@ from scipy import stats
 from iclkit import data, engine
 from iclkit.api import ConfigError
 from iclkit.cube import final, open_cube
+from iclkit.keys import Key
 from iclkit.predictors import mixture_over
 from iclkit_sources.coins.source import CoinSource
 from iclkit_sources.machines.compilable import is_machine
@@ -157,6 +158,20 @@ def test_structureless_sequences_of_any_source(kit):
     drawn = kit.make("violations", source=kit.component("coins", alpha=2.0, beta=1.0), structureless=0.5)
     found = drawn.population().log_prob(kit.batch_of([[1, 1, 0]])).sum()
     assert float(found.exp()) == pytest.approx(0.5 / 8 + 0.5 * (2 / 3) * (3 / 4) * (1 / 5))
+
+
+def test_structureless_documents_leave_prompts_alone(kit):
+    inner = kit.component("ginc", entities=3, properties=4, symbols=6)
+    plain, loose = inner.build(), kit.make("violations", source=inner, structureless=0.5)
+    assert isinstance(loose, Violated)
+    numbers = torch.arange(1, 4)
+    prompts = [
+        source.prompts(source.topics(numbers, Key.root(0).fold(numbers)), 2, 3, 20, Key.root(1))
+        for source in (plain, loose)
+    ]
+    assert torch.equal(prompts[0].tokens, prompts[1].tokens)
+    assert torch.equal(prompts[0].label, prompts[1].label)
+    assert not hasattr(kit.make("violations", source=kit.component("coins"), structureless=0.5), "prompts")
 
 
 def test_unmarked_boundaries(kit):

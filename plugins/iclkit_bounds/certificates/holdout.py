@@ -1,5 +1,6 @@
 """The held-out certificate: units that no trainer could reach, and a bet against every value the loss might have."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -125,15 +126,18 @@ class HoldoutCertificate:
         config = self.config
         limits = blocks.block_limits(found.blocks, found.block_upper, config.delta)
         gain = blocks.paired_gain(found.blocks[:, 0], found.blocks[:, -1], float(found.block_upper[-1]), config.delta)
-        population = np.full(len(limits), np.nan)
+        population, error = np.full((2, len(limits)), np.nan)
         if target.fresh in cell.splits:
-            fresh = evidence(cell.log_probs(target.fresh, step), target, size, config.smoothing, config.blocks)
-            population = fresh.blocks.mean(0)
+            fresh = evidence(cell.log_probs(target.fresh, step), target, size, config.smoothing, config.blocks).blocks
+            population = fresh.mean(0)
+            if len(fresh) > 1:
+                error = fresh.std(0, ddof=1) / math.sqrt(len(fresh))
         positions = np.flatnonzero(~np.isnan(cell.log_probs(target.held, step).values[0].numpy())) + 1
         return xr.Dataset(
             {
                 "holdout_block": ("block", limits),
                 "holdout_block_population": ("block", population),
+                "holdout_block_population_se": ("block", error),
                 "holdout_gain": float(gain),
             },
             coords={"block": positions[block_starts(len(positions), config.blocks)]},

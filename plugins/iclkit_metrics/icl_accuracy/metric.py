@@ -14,9 +14,8 @@ from iclkit_metrics.icl_accuracy.prompts import answers, grid, prompt_topics, re
 from iclkit_metrics.icl_accuracy.readers import READERS, reader_answers
 from iclkit_metrics.icl_accuracy.spec import ACCURACY, PROMPTS
 from iclkit_metrics.snapshots import chosen
+from iclkit_metrics.wilson import wilson
 from iclkit_metrics.with_error import with_error
-
-_Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
 
 class IclAccuracy:
@@ -97,10 +96,3 @@ class IclAccuracy:
             other = reordered(batch, shots, length, cell.key.fold("order").fold(order))
             changed.append((answers(model, other, size) == label)[kept] != correct)
         return float(torch.cat(changed).double().mean())
-
-
-def wilson(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of the 95 % interval of a binomial probability (Wilson 1927, eq. 5), from a share of `count`."""
-    middle = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
-    half = _Z / (1 + _Z**2 / count) * np.sqrt(share * (1 - share) / count + (_Z / (2 * count)) ** 2)
-    return np.where(np.isnan(share), np.nan, middle - half), np.where(np.isnan(share), np.nan, middle + half)

@@ -15,7 +15,9 @@ class SquaredError:
 
     Where the oracle's Gaussian is known and tokens are fresh (all splits but train), errors average the next token
     under it: |m_oracle - m|^2 plus its variance, instead of |x - m|^2. The excess over a reference that is the true
-    law given the prefix is |m_reference - m|^2, the same in expectation; on train it is the paired difference.
+    law given the prefix is |m_reference - m|^2, the same in expectation; on train it is the paired difference. The
+    distance to a reference is |m_reference - m|^2 whether or not it is the law (Raventos et al., arXiv 2306.15063:
+    on fresh tasks, ridge and the discrete MMSE predictor are both looked at).
     """
 
     def __init__(self, config: Any):
@@ -32,6 +34,11 @@ class SquaredError:
         if best is not None:
             above = _distance(mean, best) if batch.lawful else _error(batch, mean) - _error(batch, best)
             scores["squared_error_excess"] = above
+        means = [self._mean(batch, reference) for reference in batch.references.values()]
+        if any(mean is not None for mean in means):
+            none = torch.full(batch.mask.shape, torch.nan, dtype=torch.float64)
+            apart = [none if one is None else _distance(mean, one) for one in means]
+            scores["squared_error_distance"] = torch.stack(apart, dim=1)
         return scores
 
     def score_references(self, batch: ScoredBatch) -> Mapping[str, Tensor]:

@@ -30,6 +30,12 @@ SPEC = MetricSpec(
             units="1",
         ),
         Variable(
+            name="squared_error_distance",
+            dims=("step", "reference", "split", "position"),
+            long_name="mean squared distance of the predicted mean from a reference's",
+            units="1",
+        ),
+        Variable(
             name="squared_error_floor",
             dims=REFERENCES,
             long_name="squared error of an exact reference on the same tokens",

@@ -46,7 +46,7 @@ def text_facts(config: Text) -> Facts:
     """As many listed topics as files or folders, of equal weight; as many sequences as the shortest has windows."""
     found = corpus.topics(config)
     return Facts(
-        space=Categorical(corpus.vocabulary(config)),
+        space=Categorical(corpus.vocabulary(config.tokenizer)),
         topics=Listed(weights=(1 / len(found),) * len(found)),
         references=(),
         sequences_limit=min(corpus.count(config, topic) for topic in found) // config.window,

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 from attrs import frozen
 
@@ -99,11 +99,11 @@ def _is_text(file: Path, path: Path) -> bool:
     return file.name.endswith(_SUFFIXES) and not hidden and file.is_file()
 
 
-def vocabulary(settings: Settings) -> int:
+def vocabulary(tokenizer: Path | None) -> int:
     """Return the number of tokens: 256 bytes, or what the tokenizer file lists, added tokens included."""
-    if settings.tokenizer is None:
+    if tokenizer is None:
         return 256
-    return _vocabulary(settings.tokenizer, _stamp(settings.tokenizer, "tokenizer"))
+    return _vocabulary(tokenizer, stamp(tokenizer, "tokenizer"))
 
 
 @functools.lru_cache
@@ -121,14 +121,14 @@ def _vocabulary(file: Path, stamp: tuple[int, int]) -> int:
 
 def typecode(settings: Settings) -> Literal["B", "H", "I"]:
     """Return the unsigned integers that tokens are stored as: of 1, 2 or 4 bytes."""
-    size = vocabulary(settings)
+    size = vocabulary(settings.tokenizer)
     return "B" if size <= 1 << 8 else "H" if size <= 1 << 16 else "I"
 
 
 def count(settings: Settings, topic: Topic) -> int:
     """Return the number of a topic's tokens."""
     if settings.tokenizer is None and all(file.name.endswith(".txt") for file in topic.files):
-        return sum(_stamp(file)[1] for file in topic.files)
+        return sum(stamp(file)[1] for file in topic.files)
     return tokens(settings, topic).stat().st_size // array.array(typecode(settings)).itemsize
 
 
@@ -137,10 +137,10 @@ def tokens(settings: Settings, topic: Topic) -> Path:
     if settings.tokenizer is None and len(topic.files) == 1 and topic.files[0].name.endswith(".txt"):
         return topic.files[0]
     about = [_FORMAT, sys.byteorder, typecode(settings), settings.field]
-    about += [_digest(file, _stamp(file)) for file in topic.files]
+    about += [_digest(file, stamp(file)) for file in topic.files]
     about += [file.name.removesuffix(".gz").rpartition(".")[2] for file in topic.files]
     if settings.tokenizer is not None:
-        about.append(_digest(settings.tokenizer, _stamp(settings.tokenizer, "tokenizer")))
+        about.append(_digest(settings.tokenizer, stamp(settings.tokenizer, "tokenizer")))
     name = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
     place = _cache() / "text" / f"{name}.tokens"
     if not place.exists():
@@ -171,7 +171,7 @@ def _write(place: Path, fill: Callable[[BinaryIO], None]) -> None:
 
 
 def _tokenize(settings: Settings, topic: Topic, target: BinaryIO) -> None:
-    encode = None if settings.tokenizer is None else _encoder(settings.tokenizer)
+    encode = None if settings.tokenizer is None else encoder(settings.tokenizer)
     code = typecode(settings)
     for file in topic.files:
         if encode is None and ".txt" in file.suffixes[-2:]:
@@ -188,28 +188,32 @@ def _tokenize(settings: Settings, topic: Topic, target: BinaryIO) -> None:
 
 def _documents(file: Path, field: str) -> Iterator[str]:
     """Iterate over the documents of a file: the whole of a .txt, each line's field of a .jsonl."""
+    if ".txt" not in file.suffixes[-2:]:
+        for where, record in records(file):
+            if not isinstance(record, dict) or not isinstance(record.get(field), str):
+                fields = ", ".join(record) if isinstance(record, dict) else "no object"
+                raise CorpusError("field", f'{where}: no text in a field "{field}"; there are: {fields}')
+            yield record[field]
+        return
     with _opened(file) as source:
-        if ".txt" in file.suffixes[-2:]:
-            yield _decoded(_checked(file, source.read), file, 0)
-            return
-        place, number = 0, 0
+        yield _decoded(_checked(file, source.read), file, 0)
+
+
+def records(file: Path) -> Iterator[tuple[str, Any]]:
+    """Iterate over the lines of a .jsonl that are not empty: where each is, and what it says."""
+    place, number = 0, 0
+    with _opened(file) as source:
         while line := _checked(file, source.readline):
             number += 1
             text = _decoded(line, file, place)
             place += len(line)
-            if text.strip():
-                yield _field(text, field, f"{file}, line {number}")
-
-
-def _field(text: str, field: str, where: str) -> str:
-    try:
-        record = json.loads(text)
-    except ValueError as error:
-        raise CorpusError("path", f"{where}: not valid JSON: {error}") from None
-    if not isinstance(record, dict) or not isinstance(record.get(field), str):
-        fields = ", ".join(record) if isinstance(record, dict) else "no object"
-        raise CorpusError("field", f'{where}: no text in a field "{field}"; there are: {fields}')
-    return record[field]
+            if not text.strip():
+                continue
+            where = f"{file}, line {number}"
+            try:
+                yield where, json.loads(text)
+            except ValueError as error:
+                raise CorpusError("path", f"{where}: not valid JSON: {error}") from None
 
 
 def _opened(file: Path) -> BinaryIO:
@@ -232,7 +236,8 @@ def _decoded(content: bytes, file: Path, place: int) -> str:
         raise CorpusError("path", f"{text}; allowed: UTF-8, or .txt by bytes, without a tokenizer") from None
 
 
-def _encoder(file: Path) -> Callable[[str], list[int]]:
+def encoder(file: Path) -> Callable[[str], list[int]]:
+    """Return what makes tokens of text by a tokenizer file."""
     try:
         from tokenizers import Tokenizer
     except ImportError:
@@ -242,7 +247,7 @@ def _encoder(file: Path) -> Callable[[str], list[int]]:
     return lambda text: tokenizer.encode(text, add_special_tokens=False).ids
 
 
-def _stamp(file: Path, key: str = "path") -> tuple[int, int]:
+def stamp(file: Path, key: str = "path") -> tuple[int, int]:
     """Return what tells that a file has changed: its time of change, in ns, and its size, in bytes."""
     try:
         found = file.stat()

@@ -35,6 +35,8 @@ class Violated:
             self.alias = self._alias
         elif hasattr(source, "alias"):
             self.alias = source.alias
+        if hasattr(source, "prompts"):  # prompts have all their structure, whatever documents lack
+            self.prompts = source.prompts
 
     def topics(self, numbers: Tensor, key: Key) -> Any:
         """Return the source's topics."""

@@ -1,0 +1,73 @@
+"""The figure `reference-distance`: how far predictions are from the references', over a swept number."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from iclkit_figures import style
+from iclkit_figures.panels import (
+    Panel,
+    Panels,
+    axes_of,
+    cells,
+    known_split,
+    label_outer,
+    mean_and_error,
+    seeds_note,
+    size,
+)
+
+_NAME = "squared_error_distance"
+_LINES = {
+    "mixture": ("from the mixture of the K topics", "#009e73", "s"),
+    "population": ("from the population's", "#d55e00", "o"),
+}
+
+
+def draw(data: xr.Dataset) -> Figure | None:
+    """Draw it for the topics split, against the sweep's numeric axis with the most values; None without two values."""
+    own = "step", "reference", "split", "position"
+    swept = [str(dim) for dim in data[_NAME].dims if dim not in (*own, "seed") and data[dim].dtype.kind in "iuf"]
+    axis, split = max(swept, key=lambda dim: data.sizes[dim], default=None), known_split(data, _NAME)
+    if axis is None or split is None or data.sizes[axis] < 2:
+        return None
+    values = data[[_NAME]].sel(split=split, drop=True).mean("position")
+    steps = values["step"].where(values[_NAME].notnull().any("reference"), -1).argmax("step").compute()
+    with style.style():
+        panels = cells(values.isel(step=steps, drop=True).sortby(axis), _NAME, (), ("reference", axis))
+        return None if panels is None else _figure(panels, axis, split)
+
+
+def _figure(panels: Panels, axis: str, split: str) -> Figure:
+    width, height = size(panels)
+    made = style.figure(width, height + 0.3)
+    axes = axes_of(made, panels)
+    told: dict[str, Any] = {}
+    for place, panel in zip(axes, panels.panels, strict=True):
+        told |= _panel(place, panel, axis)
+    label_outer(axes, panels.columns, axis.replace("_", " "), "squared distance of predictions")
+    made.legend(list(told.values()), list(told), loc="outside upper center", ncols=2)
+    style.annotate(
+        made, None, [f"split {split}, after training, mean over positions", seeds_note(panels), *panels.notes]
+    )
+    return made
+
+
+def _panel(axes: Axes, panel: Panel, axis: str) -> dict[str, Any]:
+    """Draw one panel and return its lines by what they are."""
+    values = panel.data[axis].values.astype(float)
+    places, told = np.arange(len(values)), {}
+    for name, (label, colour, marker) in _LINES.items():
+        if name not in panel.data["reference"].values:
+            continue
+        mean, error = mean_and_error(Panel(title="", data=panel.data.sel(reference=name)), _NAME, (axis,))
+        if np.isfinite(mean).any():
+            told[label] = axes.errorbar(
+                places, mean, error, color=colour, marker=marker, markersize=2.5, elinewidth=0.7
+            )
+    axes.set_yscale("log")
+    axes.set_xticks(places, ["fresh" if np.isinf(value) else f"{value:g}" for value in values])
+    return told

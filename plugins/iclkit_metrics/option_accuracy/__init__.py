@@ -1,0 +1,1 @@
+"""Few-shot accuracy on tasks whose labels are chosen from options."""

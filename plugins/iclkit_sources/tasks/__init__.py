@@ -1,0 +1,1 @@
+"""Tasks of text: an input, its label and the options among which to choose."""
