@@ -87,10 +87,10 @@ def rows(
     """Return a row for each setting: the entries of all dims but `seed`, named "dim = value, dim = value"."""
     over = iclkit.analysis.seed_interval(values)
     rest = [dim for dim in values.dims if dim != "seed"]
-    stacked = over.stack(setting=rest) if rest else over.expand_dims("setting")
+    stacked = over.stack(row=rest) if rest else over.expand_dims("row")
     made = []
-    for place in range(stacked.sizes["setting"]):
-        one = stacked.isel(setting=place)
+    for place in range(stacked.sizes["row"]):
+        one = stacked.isel(row=place)
         setting = ", ".join(f"{str(dim).replace('_', ' ')} = {_told(one[dim].item())}" for dim in rest)
         mean, low, high = (float(one[name]) for name in ("mean", "low", "high"))
         told = expected(setting) if callable(expected) else expected
@@ -116,10 +116,10 @@ def fitted(fit: xr.Dataset, quantity: str, *, expected: str = "") -> list[Row]:
     if fit.sizes.get("seed") == 1:
         fit = fit.squeeze("seed", drop=True)
     rest = list(fit["exponent"].dims)
-    stacked = fit.stack(setting=rest) if rest else fit.expand_dims("setting")
+    stacked = fit.stack(row=rest) if rest else fit.expand_dims("row")
     made = []
-    for place in range(stacked.sizes["setting"]):
-        one = stacked.isel(setting=place)
+    for place in range(stacked.sizes["row"]):
+        one = stacked.isel(row=place)
         setting = ", ".join(f"{str(dim).replace('_', ' ')} = {_told(one[dim].item())}" for dim in rest)
         ends = {name: float(one[end]) for name, end in (("mean", "exponent"), ("low", "low"), ("high", "high"))}
         made.append(

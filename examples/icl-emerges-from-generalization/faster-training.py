@@ -10,11 +10,11 @@ import iclkit
 
 
 def measure(cube: xr.Dataset) -> Iterator[Finding]:
-    """Steps to the training loss that all cells reach, the gap there, and their rank correlation over cells."""
+    """Steps to a training loss that most trainings reach, the gap there, and their rank correlation."""
     averaged = cube.sel(first_position=2)
     train = averaged["log_ratio"].sel(split="train", drop=True)
     gap = averaged["oracle_kl"].sel(split="topics", drop=True) - train
-    level = float(train.min("step").max()) + 1e-6
+    level = float(train.min("step").quantile(0.75))  # that three of four trainings reach
     steps = iclkit.analysis.threshold_crossing(train, below=level)
     there = _at(gap, steps)
     found = iclkit.analysis.rank_correlation(steps, there)
@@ -30,8 +30,8 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
             *rows(steps, f"steps to a training loss of {level:.3f} above the oracle", units="step"),
             *rows(there, "population loss above the training loss there"),
         ],
-        note="the interval is over cells, by bootstrap; steps of small batches are cheaper, so they are also reported "
-        "by batch size",
+        note="positive if faster is better; over the trainings that reach it, interval by bootstrap; steps of small "
+        "batches are cheaper, so batch sizes are told apart below",
     )
     for size in cube["batch_size"].values:
         found = iclkit.analysis.rank_correlation(steps.sel(batch_size=size), there.sel(batch_size=size))

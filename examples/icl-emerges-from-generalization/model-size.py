@@ -36,5 +36,4 @@ EXPERIMENT = Experiment(
         "trainer.steps=200",
         "evaluation.sequences=256",
     ),
-    figures=("losses",),
 )

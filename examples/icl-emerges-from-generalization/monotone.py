@@ -30,6 +30,7 @@ def columns(cube: xr.Dataset, target: str) -> dict[str, xr.DataArray]:
         "gap of sequences": averaged["sequence_gap"],
         "gap of topics": averaged["topic_gap"],
         "population loss above the oracle": averaged["oracle_kl"].sel(split="topics"),
+        "certificate above the oracle": cube["pacbayes"].sel(target=target) - _oracle(cube),
         "certificate's slack": (cube["pacbayes"] - cube["pacbayes_population"]).sel(target=target),
     }
 
@@ -50,7 +51,8 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
             paper="O((K T_p)^(-1/2) + (K N T)^(-1/2)); no measured slopes",
             rows=listed,
             holds=gap[-1] < gap[0],
-            note="the rate falls by construction but for its measured divergence; the gap is what is tested",
+            note="the rate falls by construction but for its measured divergence; the gap is what is tested; a vacuous "
+            "certificate stands at its largest value, so that its slack is small where the loss is high",
         )
     for name, what in (("width", "Larger models"), ("steps", "Longer training")):
         chosen = along(cube, name)
@@ -73,6 +75,8 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
     listed = []
     for told, values in bounds.items():
         found_rank = analysis.rank_correlation(population, values)
+        if not np.isfinite(found_rank["correlation"]):
+            continue  # the same value everywhere
         ends = {
             name: float(found_rank[end]) for name, end in (("mean", "correlation"), ("low", "low"), ("high", "high"))
         }
@@ -82,7 +86,7 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
         claim="A bound ranks trainings by their population loss",
         paper="not measured there",
         rows=listed,
-        note="`seeds` counts cells; losses above the oracle",
+        note="over cells, losses above the oracle; with all constants the rate is at its largest value in every cell",
     )
 
 
