@@ -107,11 +107,9 @@ def _claims(pack: str, table: Path) -> Iterator[str]:
         lines, lambda row: (row["claim"], row["paper"], row["verdict"])
     ):
         told = []
-        for quantity, same in itertools.groupby(numbers, lambda row: (row["quantity"], row["units"], row["expected"])):
-            values = "; ".join(_value(row) for row in same)
-            unit = "" if quantity[1] == "1" else f" ({quantity[1]})"
-            expected = f"; expected {quantity[2]}" if quantity[2] else ""
-            told.append(f"{quantity[0]}{unit}: {values}{expected}")
+        for (quantity, units), same in itertools.groupby(numbers, lambda row: (row["quantity"], row["units"])):
+            unit = "" if units == "1" else f" ({units})"
+            told.append(f"**{quantity}**{unit}: {'; '.join(_value(row) for row in same)}")
         cells = claim, paper, "<br>".join(told), verdict, command
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
@@ -120,7 +118,8 @@ def _value(row: dict[str, str]) -> str:
     mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
     interval = f" ({low:.3g} to {high:.3g})" if low == low else ""
     setting = f"{row['setting']}: " if row["setting"] else ""
-    return f"{setting}{mean:.3g}{interval}"
+    expected = f", expected {row['expected']}" if row["expected"] else ""
+    return f"{setting}{mean:.3g}{interval}{expected}"
 
 
 GALLERY = """

@@ -118,5 +118,4 @@ _REDUCED = (
 EXPERIMENT = Experiment(
     measure=measure,
     reduced=("sweep.seed=[0]", f"sweep.setting.choices={{{', '.join(_REDUCED)}}}"),
-    figures=("sandwich",),
 )
