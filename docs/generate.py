@@ -79,55 +79,82 @@ def _exit_codes() -> str:
 
 
 def _gallery() -> str:
-    """Return the claims of both papers and of the landmarks, what was measured, and the pictures."""
+    """Return the claims of both papers and of the landmarks in one table each, then every number and the pictures."""
     text = [inspect.cleandoc(GALLERY) + "\n"]
     for pack, title in PACKS.items():
-        text.append(f"## {title}\n")
         tables = sorted((EXAMPLES / pack / "measured").glob("*.csv"))
-        rows = [row for table in tables for row in _claims(pack, table)]
-        text.append(
-            "| claim | paper | measured | verdict | command |\n|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
-        )
+        text.append(f"## {title}\n\n| claim | paper | measured | verdict | run |\n|---|---|---|---|---|")
+        text += [_summary(claim, table.stem) for table in tables for claim in _claims(table)]
+        text.append("")
         for table in tables:
-            with (EXAMPLES / pack / f"{table.stem}.toml").open("rb") as file:
-                name = tomllib.load(file)["title"]
-            for picture in sorted((EXAMPLES / pack / "figures").glob(f"{table.stem}-*.png")):
-                figure = picture.stem.removeprefix(f"{table.stem}-")
-                text.append(f"![{name}: {figure}](../examples/{pack}/figures/{picture.name})\n")
-                text.append(f"*{name}* (figure `{figure}`).\n")
+            text += _experiment(pack, table)
     return "\n".join(text)
 
 
-def _claims(pack: str, table: Path) -> Iterator[str]:
-    """Yield a row for each claim of an experiment."""
+def _claims(table: Path) -> list[list[dict[str, str]]]:
+    """Return the lines of an experiment's table, claim by claim."""
     with table.open(newline="") as file:
-        lines = list(csv.DictReader(file))
-    command = f"`iclkit run examples/{pack}/{table.stem}.toml`"
-    for (claim, paper, verdict), numbers in itertools.groupby(
-        lines, lambda row: (row["claim"], row["paper"], row["verdict"])
-    ):
-        told = []
-        for (quantity, units), same in itertools.groupby(numbers, lambda row: (row["quantity"], row["units"])):
-            unit = "" if units == "1" else f" ({units})"
-            told.append(f"**{quantity}**{unit}: {'; '.join(_value(row) for row in same)}")
-        cells = claim, paper, "<br>".join(told), verdict, command
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return [list(lines) for _, lines in itertools.groupby(csv.DictReader(file), lambda line: line["claim"])]
 
 
-def _value(row: dict[str, str]) -> str:
-    mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
+def _summary(claim: list[dict[str, str]], name: str) -> str:
+    """Return a row of the summary: of the numbers the first quantity, at its first and last settings."""
+    shown = [line for line in claim if line["quantity"] == claim[0]["quantity"]]
+    if len(shown) > 3:
+        shown = [shown[0], shown[-1]]
+    numbers = "; ".join(f"{line['setting']}: {_value(line)}".removeprefix(": ") for line in shown)
+    verdict = claim[0]["verdict"].partition(":")[0]
+    cells = claim[0]["claim"], claim[0]["paper"], f"{_quantity(claim[0])}: {numbers}", verdict
+    return "| " + " | ".join(map(_cell, cells)) + f" | [{name}](#{name}) |"
+
+
+def _experiment(pack: str, table: Path) -> Iterator[str]:
+    """Yield an experiment's command, the numbers of its claims and its figures."""
+    with (EXAMPLES / pack / f"{table.stem}.toml").open("rb") as file:
+        title = tomllib.load(file)["title"]
+    yield f"({table.stem})=\n### {title}\n\n```sh\niclkit run examples/{pack}/{table.stem}.toml\n```\n"
+    for claim in _claims(table):
+        yield f"**{claim[0]['claim']}**: {claim[0]['verdict']}. Paper: {claim[0]['paper']}.\n"
+        quantities = list(dict.fromkeys(map(_quantity, claim)))
+        yield f"| | {' | '.join(map(_cell, quantities))} |\n|---|{'---|' * len(quantities)}"
+        for setting, lines in _by_setting(claim).items():
+            told = {_quantity(line): _value(line, expected=True) for line in lines}
+            yield f"| {_cell(setting)} | {' | '.join(_cell(told.get(name, '')) for name in quantities)} |"
+        yield ""
+    for picture in sorted((EXAMPLES / pack / "figures").glob(f"{table.stem}-*.png")):
+        figure = picture.stem.removeprefix(f"{table.stem}-")
+        yield f"![{title}: {figure}](../examples/{pack}/figures/{picture.name})\n"
+
+
+def _by_setting(claim: list[dict[str, str]]) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, list[dict[str, str]]] = {}
+    for line in claim:
+        found.setdefault(line["setting"], []).append(line)
+    return found
+
+
+def _quantity(line: dict[str, str]) -> str:
+    return line["quantity"] if line["units"] == "1" else f"{line['quantity']} ({line['units']})"
+
+
+def _value(line: dict[str, str], *, expected: bool = False) -> str:
+    mean, low, high = (float(line[name]) for name in ("mean", "low", "high"))
     interval = f" ({low:.3g} to {high:.3g})" if low == low else ""
-    setting = f"{row['setting']}: " if row["setting"] else ""
-    expected = f", expected {row['expected']}" if row["expected"] else ""
-    return f"{setting}{mean:.3g}{interval}{expected}"
+    wanted = f", expected {line['expected']}" if expected and line["expected"] else ""
+    return f"{mean:.3g}{interval}{wanted}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 GALLERY = """
 # Gallery: what the papers claim and what was measured
 
-Every line is an experiment of the folder `examples`: its config beside the file that measures it. Intervals are
-Student's 95 % over seeds. "Reported" means that nothing is asserted. `python examples/report.py FILE` runs one at full
-size on two cores and writes the numbers below; with `--reduced` it takes minutes and stores nothing.
+Each line is a claim of an experiment of the folder `examples`; below the tables stand the experiments with all their
+numbers. Intervals are Student's 95 % over seeds unless it is said otherwise; "reported" means that nothing is asserted.
+`python examples/report.py FILE` runs one at full size on two cores and writes the numbers below; with `--reduced` it
+takes minutes and stores nothing.
 """
 
 
