@@ -15,7 +15,7 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
     last = iclkit.final(cube)
     most = int(last["shots"].max())
     for prefix, told, claim in (
-        ("", "prompts of topics 1 to 5", "Accuracy on a fixed set of training topics does not need more topics"),
+        ("", "prompts of topics 1 to 5", "Accuracy on a fixed set of trained topics, by the number of training topics"),
         ("fresh_", "prompts of unseen topics", "Accuracy on unseen topics rises with the number of training topics"),
     ):
         accuracy = last[f"{prefix}icl_accuracy"].sel(shots=[0, most])
@@ -31,7 +31,7 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
             ],
             note="the exact mixture of the training topics, hidden states leaking with probability .001, is "
             f"{float(above.min()):+.2f} to {float(above.max()):+.2f} from the majority label on these prompts"
-            + (": nothing is asserted" if prefix else ""),
+            + (": nothing is asserted" if prefix else "; all cells have the same number of steps"),
         )
     yield Finding(
         claim="How far the model is from the optimum on new sequences of the training topics",
