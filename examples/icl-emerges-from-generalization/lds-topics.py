@@ -79,5 +79,5 @@ EXPERIMENT = Experiment(
     measure=measure,
     reduced=('sweep={"data.topics"=[8, "fresh"], seed=[0]}', "trainer.steps=300", "evaluation.sequences=256"),
     fast=True,
-    figures=("scaling", "icl-curve"),
+    figures=("scaling",),
 )

@@ -37,5 +37,5 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
 EXPERIMENT = Experiment(
     measure=measure,
     reduced=('sweep={ seed = [0], "data.topics" = [4, 48] }',),
-    figures=(),
+    figures=("option-accuracy",),
 )

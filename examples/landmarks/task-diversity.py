@@ -48,6 +48,6 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
 
 EXPERIMENT = Experiment(
     measure=measure,
-    reduced=('sweep={ seed = [0], "data.topics" = [4, "fresh"] }',),
-    figures=("icl-curve",),
+    reduced=('sweep={ seed = [0], "data.topics" = [4, "fresh"] }', "trainer.steps=600"),
+    figures=("reference-distance",),
 )

@@ -29,7 +29,7 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
         ],
         holds=bool((np.diff(cost.transpose("seed", "weights").values) > 1).all())
         and bool((abs(cost / optimum - 1).sel(weights=["1 : 1", "9 : 1"]) < 0.15).all()),
-        note="the coin of weight 1 % is measured on 41 sequences; it is in one training sequence of a hundred",
+        note="one sequence of a hundred is of the coin of weight 1 %, in training and in measuring",
     )
     mean = (last["optimum"].sel(reference="population") - last["optimum"].sel(reference="oracle")).sum("position")
     paid = mean + last["excess"].sum("position")  # exact, and the model's KL divergence, which has little noise

@@ -45,7 +45,8 @@ def _figure(panels: Panels, axis: str) -> Figure:
         told |= _panel(place, panel, axis)
     label_outer(axes, panels.columns, axis.replace("_", " "), "loss above the oracle\nafter training (nat per token)")
     made.legend(list(told.values()), list(told), loc="outside upper center", ncols=2)
-    style.annotate(made, None, ["mean over positions from 2 on", seeds_note(panels), *panels.notes])
+    note = seeds_note(panels).replace("band", "bars")
+    style.annotate(made, None, ["mean over positions from 2 on", note, *panels.notes])
     return made
 
 
