@@ -12,12 +12,12 @@ ASKED = "open question of the paper: can its bounds be computed, and are they no
 def measure(cube: xr.Dataset) -> Iterator[Finding]:
     """The held-out certificate, draws between prior and trained weights, codes, and the paper's own rate."""
     held = "With thousands of held-out sequences the certificate is tight"
-    yield sandwich(cube.sel(target="sequences"), "holdout", held, ASKED, slack=0.02)
+    yield sandwich(cube, "holdout", held, ASKED, slack=0.02)
     draws = "A prior from half the data certifies the trained model with all of them"
-    yield sandwich(cube.sel(target="sequences"), "pacbayes", draws, "Theorem 4.3 with a data-dependent prior")
-    codes = "Quantised weights are certified at the cost of their code"
-    yield sandwich(cube.sel(target="sequences"), "compression", codes, "not in the paper")
-    literal, strict = (cube[name].sel(target="sequences") for name in ("paper_bound", "strict_paper_bound"))
+    yield sandwich(cube, "pacbayes", draws, "Theorem 4.3 with a data-dependent prior")
+    codes = "The codes of quantised weights give valid bounds, vacuous for 1e5 weights and 2e4 sequences"
+    yield sandwich(cube, "compression", codes, "not in the paper")
+    literal, strict = (cube[name] for name in ("paper_bound", "strict_paper_bound"))
     yield Finding(
         claim="The paper's rate and its form with every constant",
         paper="Theorem 4.3; the constants of the rate are not given",

@@ -40,15 +40,19 @@ def draw(data: xr.Dataset) -> Figure | None:
     targets = [name for name in data["target"].values.tolist() if _any(data.sel(target=name), estimators)]
     if not targets:
         return None
+    most = max(len(list(_columns(data.sel(target=name), estimators))) for name in targets)
+    alone = most > LIMIT and data.sizes.get("seed", 1) > 1
+    if alone:
+        data = data.isel(seed=[0])
     with style.style():
-        return _figure(data, estimators, targets)
+        return _figure(data, estimators, targets, "first seed" if alone else "")
 
 
 def _any(data: xr.Dataset, estimators: list[str]) -> bool:
     return any(bool(data[name].notnull().any()) for name in estimators)
 
 
-def _figure(data: xr.Dataset, estimators: list[str], targets: list[str]) -> Figure:
+def _figure(data: xr.Dataset, estimators: list[str], targets: list[str], note: str) -> Figure:
     resolved = "holdout_block" in data and bool(data["holdout_block"].notnull().any())
     made = style.figure(style.TEXT_WIDTH if resolved else style.COLUMN, 0.7 + 2.0 * len(targets))
     axes = made.subplots(len(targets), 2 if resolved else 1, squeeze=False)
@@ -78,6 +82,7 @@ def _figure(data: xr.Dataset, estimators: list[str], targets: list[str]) -> Figu
     notes = [
         "population loss: of the certified predictor (the model, mixed with a fixed one); bars: ±2 standard errors",
         "dotted: knowing nothing",
+        note,
     ]
     if resolved:
         several = any(data.sizes[dim] > 1 for dim in data["status"].dims)
@@ -154,10 +159,12 @@ def _levels(axes: Axes, columns: list[Column]) -> None:
         axes.plot([x - 0.3, x + 0.3], [one.baseline] * 2, color=style.GREY, linewidth=0.9, linestyle=":")
         marker = "v" if shown == one.value else "^"  # up: it goes on
         axes.plot([x], [shown], color=_UPPER, marker=marker, mfc=None if one.valid else "none", markersize=5)
-    axes.set_xticks(range(len(columns)), [one.name or "held out" for one in columns])
+    names = [one.name or "held out" for one in columns]
+    leaning = len(names) > 3
+    axes.set_xticks(range(len(names)), [name.replace("\n", ", ") if leaning else name for name in names])
+    for label in axes.get_xticklabels() if leaning else ():
+        label.set(rotation=40, ha="right", rotation_mode="anchor", fontsize=style.NOTE_SIZE)
     axes.set_xlim(-0.6, len(columns) - 0.4)
-    if len(columns) > 3:
-        axes.tick_params(axis="x", labelrotation=60, labelsize=style.NOTE_SIZE)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.5)
 
 

@@ -42,12 +42,19 @@ def test_certificates_are_told_apart_and_one_beyond_the_axis_keeps_its_number():
     labels = [text.get_text() for text in left.get_xticklabels()]
     assert labels == [
         "holdout",
-        "compression\ngrid bits 4",
-        "compression\ngrid bits 8",
-        "paper bound\nabove the oracle",
+        "compression, grid bits 4",
+        "compression, grid bits 8",
+        "paper bound, above the oracle",
     ]
     assert left.get_ylim()[1] < 1.5
     assert [text.get_text() for text in left.texts] == ["18"]
+
+
+def test_of_more_certificates_than_fit_the_first_seed_is_shown():
+    many = xr.concat([cube().assign_coords(seed=[seed]) for seed in range(5)], "seed", data_vars="all")
+    figure = sandwich.draw(many)
+    assert len(figure.axes[0].get_xticklabels()) == 4
+    assert any("first seed" in text.get_text() for text in figure.texts)
 
 
 def test_both_lines_by_block_are_inside_the_axes():
