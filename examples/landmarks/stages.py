@@ -54,7 +54,7 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
         claim="At the end the model is near the exact Bayes predictor, which counts bigrams",
         paper="Edelman et al.: the loss of the bigram solution is reached [R]",
         rows=rows(excess, "excess"),
-        holds=bool((excess < 0.04).all()),
+        note="still falling when training ends",
     )
 
 
