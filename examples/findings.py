@@ -85,29 +85,11 @@ def rows(
     values: xr.DataArray, quantity: str, *, units: str = "nat", expected: Callable[[str], str] | str = ""
 ) -> list[Row]:
     """Return a row for each setting: the entries of all dims but `seed`, named "dim = value, dim = value"."""
-    over = iclkit.analysis.seed_interval(values)
-    rest = [dim for dim in values.dims if dim != "seed"]
-    stacked = over.stack(row=rest) if rest else over.expand_dims("row")
     made = []
-    for place in range(stacked.sizes["row"]):
-        one = stacked.isel(row=place)
-        setting = ", ".join(f"{str(dim).replace('_', ' ')} = {_told(one[dim].item())}" for dim in rest)
-        mean, low, high = (float(one[name]) for name in ("mean", "low", "high"))
+    for setting, ends, count in _by_setting(iclkit.analysis.seed_interval(values), "mean"):
         told = expected(setting) if callable(expected) else expected
-        seeds = int(one["count"])
-        if seeds:
-            made.append(
-                Row(
-                    setting=setting,
-                    quantity=quantity,
-                    mean=mean,
-                    low=low,
-                    high=high,
-                    seeds=seeds,
-                    units=units,
-                    expected=told,
-                )
-            )
+        if count:
+            made.append(Row(setting=setting, quantity=quantity, seeds=count, units=units, expected=told, **ends))
     return made
 
 
@@ -115,17 +97,39 @@ def fitted(fit: xr.Dataset, quantity: str, *, expected: str = "") -> list[Row]:
     """Return rows of exponents with their intervals, as `iclkit.analysis.scaling_fit` gives them."""
     if fit.sizes.get("seed") == 1:
         fit = fit.squeeze("seed", drop=True)
-    rest = list(fit["exponent"].dims)
-    stacked = fit.stack(row=rest) if rest else fit.expand_dims("row")
-    made = []
+    return [
+        Row(setting=setting, quantity=quantity, seeds=count, units="1", expected=expected, **ends)
+        for setting, ends, count in _by_setting(fit, "exponent")
+    ]
+
+
+def ranked(a: xr.DataArray, b: xr.DataArray, setting: str, quantity: str) -> list[Row]:
+    """Return the rank correlation of two quantities over cells, with its bootstrap interval; none if one is constant.
+
+    `seeds` counts cells.
+    """
+    found = iclkit.analysis.rank_correlation(a, b)
+    return [
+        Row(setting=setting, quantity=quantity, seeds=count, units="1", **ends)
+        for _, ends, count in _by_setting(found, "correlation")
+        if np.isfinite(ends["mean"])
+    ]
+
+
+def single(quantity: str, value: float) -> Row:
+    """Return a number that has no seeds, such as a baseline's loss."""
+    return Row(setting="", quantity=quantity, mean=value, low=np.nan, high=np.nan, seeds=1)
+
+
+def _by_setting(found: xr.Dataset, name: str) -> Iterator[tuple[str, dict[str, float], int]]:
+    """Yield each entry's setting, its value (variable `name`) with both ends, and how many cells it rests on."""
+    dims = list(found[name].dims)
+    stacked = found.stack(row=dims) if dims else found.expand_dims("row")
     for place in range(stacked.sizes["row"]):
         one = stacked.isel(row=place)
-        setting = ", ".join(f"{str(dim).replace('_', ' ')} = {_told(one[dim].item())}" for dim in rest)
-        ends = {name: float(one[end]) for name, end in (("mean", "exponent"), ("low", "low"), ("high", "high"))}
-        made.append(
-            Row(setting=setting, quantity=quantity, seeds=int(one["count"]), units="1", expected=expected, **ends)
-        )
-    return made
+        setting = ", ".join(f"{str(dim).replace('_', ' ')} = {_told(one[dim].item())}" for dim in dims)
+        ends = {end: float(one[variable]) for end, variable in (("mean", name), ("low", "low"), ("high", "high"))}
+        yield setting, ends, int(one["count"])
 
 
 def falls(values: xr.DataArray, dim: str, *, ends_only: bool = True) -> bool:

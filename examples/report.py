@@ -59,8 +59,16 @@ def run(config: Path, folder: Path, *, reduced: bool = False, workers: int = 2) 
 def main(config: Path, reduced: bool, out: Path | None, workers: int) -> None:
     """Run, measure, print and store."""
     config = config.resolve()
+    if not config.with_suffix(".py").exists():
+        allowed = ", ".join(sorted(path.stem for path in configs()))
+        raise click.UsageError(
+            f"{config.name} has no {config.stem}.py beside it that measures it; these have: {allowed}"
+        )
     folder = out or Path("runs") / (f"{config.stem}-reduced" if reduced else config.stem)
-    found = run(config, folder, reduced=reduced, workers=workers)
+    try:
+        found = run(config, folder, reduced=reduced, workers=workers)
+    except subprocess.CalledProcessError as error:
+        raise click.ClickException(f"iclkit run failed (exit {error.returncode}); run again to go on") from None
     for finding in found:
         click.echo(f"\n{finding.claim}\n  paper: {finding.paper}\n  {finding.verdict}")
         for row in finding.rows:

@@ -1,6 +1,7 @@
 """Every experiment in its reduced setting: `python -m pytest examples -m ""`; without `-m ""` the fast ones alone."""
 
 import csv
+import subprocess
 import sys
 from pathlib import Path
 
@@ -35,3 +36,10 @@ def test_every_table_is_of_a_config(pack):
         assert (report.HERE / pack / f"{table.stem}.toml").exists()
         with table.open(newline="") as file:
             assert all(line["claim"] and line["verdict"] for line in csv.DictReader(file))
+
+
+def test_a_config_that_nothing_measures_is_told_in_one_line():
+    command = [sys.executable, report.HERE / "report.py", report.HERE / "quickstart.toml"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "quickstart.toml has no quickstart.py beside it that measures it; these have: " in done.stderr

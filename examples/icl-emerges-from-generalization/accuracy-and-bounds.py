@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 import xarray as xr
-from findings import Experiment, Finding, Row, rows
+from findings import Experiment, Finding, Row, ranked, rows
 
 import iclkit
-from iclkit import analysis
 
 
 def measure(cube: xr.Dataset) -> Iterator[Finding]:
@@ -25,11 +23,7 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
     for told, values in compared.items():
         if "target" in values.dims:
             values = values.sel(target="sequences")
-        found = analysis.rank_correlation(accuracy, values)
-        ends = {name: float(found[end]) for name, end in (("mean", "correlation"), ("low", "low"), ("high", "high"))}
-        if np.isfinite(ends["mean"]):
-            count = int(found["count"])
-            listed.append(Row(setting=told, quantity="rank correlation with accuracy", seeds=count, units="1", **ends))
+        listed += ranked(accuracy, values, told, "rank correlation with accuracy")
     yield Finding(
         claim="The smaller the population loss, the higher the few-shot accuracy",
         paper="taken as the meaning of in-context learning; not measured as a correlation",

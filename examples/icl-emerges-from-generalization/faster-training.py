@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
-from findings import Experiment, Finding, Row, rows
+from findings import Experiment, Finding, ranked, rows
 
 import iclkit
 
@@ -17,16 +17,11 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
     level = float(train.min("step").quantile(0.75))  # that three of four trainings reach
     steps = iclkit.analysis.threshold_crossing(train, below=level)
     there = _at(gap, steps)
-    found = iclkit.analysis.rank_correlation(steps, there)
-    correlation, low, high, count = (float(found[name]) for name in ("correlation", "low", "high", "count"))
-    spearman = Row(
-        setting="", quantity="Spearman's correlation", mean=correlation, low=low, high=high, seeds=int(count), units="1"
-    )
     yield Finding(
         claim="Trainings that need fewer steps to a training loss generalise better there",
         paper="its bound grows with the number of iterations; curves on real text, no numbers known",
         rows=[
-            spearman,
+            *ranked(steps, there, "", "Spearman's correlation"),
             *rows(steps, f"steps to a training loss of {level:.3f} above the oracle", units="step"),
             *rows(there, "population loss above the training loss there"),
         ],
@@ -34,20 +29,11 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
         "batches are cheaper, so batch sizes are told apart below",
     )
     for size in cube["batch_size"].values:
-        found = iclkit.analysis.rank_correlation(steps.sel(batch_size=size), there.sel(batch_size=size))
-        spearman = Row(
-            setting=f"batch size = {size}",
-            quantity="Spearman's correlation",
-            mean=float(found["correlation"]),
-            low=float(found["low"]),
-            high=float(found["high"]),
-            seeds=int(found["count"]),
-            units="1",
-        )
+        alike = steps.sel(batch_size=size), there.sel(batch_size=size)
         yield Finding(
             claim=f"The same among trainings with batches of {size}",
             paper="not told apart",
-            rows=[spearman],
+            rows=ranked(*alike, f"batch size = {size}", "Spearman's correlation"),
         )
 
 

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 import xarray as xr
-from findings import Experiment, Finding, Row, falls, fitted, rows, tail
+from findings import Experiment, Finding, falls, fitted, rows, single, tail
+from linear_systems import ridge_above_oracle
 
 import iclkit
-from iclkit.api import Batch, Key
 
 PROMPTS = (5, 10, 20, 41)
 
@@ -27,7 +26,7 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
         rows=[
             *rows(mean, "loss above the oracle on new systems"),
             *(fitted(slope, "exponent of K", expected="-0.5 in the bound") if several else []),
-            _exact("ridge regression on the prefix", float(ridge.mean())),
+            single("ridge regression on the prefix", float(ridge.mean())),
         ],
         holds=falls(mean, "topics"),
         note="no exact optimum is known for these systems; ridge is a baseline and no limit",
@@ -39,7 +38,7 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
         rows=[
             *rows(fresh.max("position"), "highest loss above the oracle at any position, fresh topics"),
             *rows(late, "loss above the oracle at the last 4 positions"),
-            _exact("ridge at the last 4 positions", float(ridge[-4:].mean())),
+            single("ridge at the last 4 positions", float(ridge[-4:].mean())),
         ],
         holds=bool((late.sel(topics=np.inf) < 0.5 * fresh.max("position")).all()),
         note="from a start at 0 the loss rises first, as states grow",
@@ -54,25 +53,6 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
         holds=bool((learned.sel({"prompt length": 41}) < learned.sel({"prompt length": 10})).all()),
         note="asserted from 10 tokens on, where states have grown",
     )
-
-
-def ridge_above_oracle(length: int, count: int = 4096) -> np.ndarray:
-    """Return the mean KL divergence from the oracle to ridge regression by position, nats, on fresh systems."""
-    source = iclkit.source("lds", dimension=3, draw="orthogonal", radius=0.9)
-    numbers = torch.arange(1, count + 1)
-    topics = source.topics(numbers, Key.root(0).fold(numbers))
-    each = torch.arange(count)
-    tokens, _ = source.sample(topics, each, numbers, length, Key.root(1).fold(numbers))
-    batch = Batch(
-        tokens=tokens, mask=torch.ones(count, length, dtype=torch.bool), topics=topics, topic=each, number=numbers
-    )
-    truth, fit = source.oracle().distribution(batch), source.baselines()["ridge"].distribution(batch)
-    found: np.ndarray = ((truth.mean - fit.mean) ** 2).sum(-1).mean(0).numpy() / 2  # the noise has variance 1
-    return found
-
-
-def _exact(quantity: str, value: float) -> Row:
-    return Row(setting="", quantity=quantity, mean=value, low=np.nan, high=np.nan, seeds=1)
 
 
 EXPERIMENT = Experiment(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
-from findings import Experiment, Finding, Row, fitted, rows
+from findings import Experiment, Finding, Row, fitted, ranked, rows
 
 import iclkit
 from iclkit import analysis
@@ -72,16 +72,11 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
         "paper's rate": cube["paper_bound"].sel(target="topics"),
         "paper's rate with all constants": cube["strict_paper_bound"].sel(target="topics"),
     }
-    listed = []
-    for told, values in bounds.items():
-        found_rank = analysis.rank_correlation(population, values)
-        if not np.isfinite(found_rank["correlation"]):
-            continue  # the same value everywhere
-        ends = {
-            name: float(found_rank[end]) for name, end in (("mean", "correlation"), ("low", "low"), ("high", "high"))
-        }
-        count = int(found_rank["count"])
-        listed.append(Row(setting=told, quantity="rank correlation over settings", seeds=count, units="1", **ends))
+    listed = [
+        row
+        for told, values in bounds.items()
+        for row in ranked(population, values, told, "rank correlation over settings")
+    ]
     yield Finding(
         claim="A bound ranks trainings by their population loss",
         paper="not measured there",

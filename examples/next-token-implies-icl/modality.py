@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 import xarray as xr
-from findings import Experiment, Finding, Row, rows
+from findings import Experiment, Finding, rows, single
+from linear_systems import ridge_above_oracle
 
 import iclkit
 
@@ -21,7 +21,7 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
         rows=[
             *rows(peak, "largest loss above the oracle at any position"),
             *rows(late, "loss above the oracle at the last four positions"),
-            _known("ridge regression on the context, there", float(ridge[-4:].mean())),
+            single("ridge regression on the context, there", float(ridge[-4:].mean())),
         ],
         holds=bool((late < 0.5 * peak).all()),
         note="from a start at 0 the loss rises first, as states grow; no exact optimum is known, ridge is a baseline",
@@ -38,18 +38,6 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
             expected=f"{float(known.mean()):.3f} for the oracle",
         ),
     )
-
-
-def ridge_above_oracle(length: int) -> np.ndarray:
-    """Return the loss of ridge regression on the context above the oracle's, nats, by position, on fresh systems."""
-    source = iclkit.source("lds", dimension=3, draw="orthogonal", radius=0.9)
-    made = iclkit.measure(source.baselines()["ridge"], source, ["loss"], length=length, sequences=2048)
-    found: np.ndarray = made["regret"].sel(split="topics").values
-    return found
-
-
-def _known(quantity: str, value: float) -> Row:
-    return Row(setting="", quantity=quantity, mean=value, low=np.nan, high=np.nan, seeds=1)
 
 
 EXPERIMENT = Experiment(
