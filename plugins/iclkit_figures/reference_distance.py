@@ -19,6 +19,7 @@ from iclkit_figures.panels import (
     seeds_note,
     size,
 )
+from iclkit_figures.swept import swept_axis, value_labels
 
 _NAME = "squared_error_distance"
 _LINES = {
@@ -30,9 +31,8 @@ _LINES = {
 def draw(data: xr.Dataset) -> Figure | None:
     """Draw it for the topics split, against the sweep's numeric axis with the most values; None without two values."""
     own = "step", "reference", "split", "position"
-    swept = [str(dim) for dim in data[_NAME].dims if dim not in (*own, "seed") and data[dim].dtype.kind in "iuf"]
-    axis, split = max(swept, key=lambda dim: data.sizes[dim], default=None), known_split(data, _NAME)
-    if axis is None or split is None or data.sizes[axis] < 2:
+    axis, split = swept_axis(data, _NAME, own, 2), known_split(data, _NAME)
+    if axis is None or split is None:
         return None
     values = data[[_NAME]].sel(split=split, drop=True).mean("position")
     steps = values["step"].where(values[_NAME].notnull().any("reference"), -1).argmax("step").compute()
@@ -50,9 +50,8 @@ def _figure(panels: Panels, axis: str, split: str) -> Figure:
         told |= _panel(place, panel, axis)
     label_outer(axes, panels.columns, axis.replace("_", " "), "squared distance of predictions")
     made.legend(list(told.values()), list(told), loc="outside upper center", ncols=2)
-    style.annotate(
-        made, None, [f"split {split}, after training, mean over positions", seeds_note(panels), *panels.notes]
-    )
+    note = seeds_note(panels).replace("band", "bars")
+    style.annotate(made, None, [f"split {split}, after training, mean over positions", note, *panels.notes])
     return made
 
 
@@ -69,5 +68,5 @@ def _panel(axes: Axes, panel: Panel, axis: str) -> dict[str, Any]:
                 places, mean, error, color=colour, marker=marker, markersize=2.5, elinewidth=0.7
             )
     axes.set_yscale("log")
-    axes.set_xticks(places, ["fresh" if np.isinf(value) else f"{value:g}" for value in values])
+    axes.set_xticks(places, value_labels(values))
     return told

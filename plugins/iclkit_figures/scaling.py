@@ -11,15 +11,15 @@ from matplotlib.ticker import NullLocator
 from iclkit_figures import style
 from iclkit_figures.oracle_losses import LINES, OTHERS, OWN, least_possible, scale_losses
 from iclkit_figures.panels import Panel, Panels, axes_of, cells, label_outer, mean_and_error, seeds_note, size
+from iclkit_figures.swept import swept_axis, value_labels
 
 _FEWEST = 3  # values that make a curve
 
 
 def draw(data: xr.Dataset) -> Figure | None:
     """Draw them against the sweep's numeric axis with the most values; None without one of three values or more."""
-    swept = [str(dim) for dim in data["log_ratio"].dims if dim not in (*OWN, "seed") and data[dim].dtype.kind in "iuf"]
-    axis = max(swept, key=lambda dim: data.sizes[dim], default=None)
-    if axis is None or data.sizes[axis] < _FEWEST:
+    axis = swept_axis(data, "log_ratio", OWN, _FEWEST)
+    if axis is None:
         return None
     with style.style():
         chosen = _at_the_end(data.sel(first_position=2, drop=True)).sortby(axis)
@@ -75,7 +75,7 @@ def _panel(axes: Axes, panel: Panel, axis: str) -> dict[str, Any]:
     if (values > 0).all():
         axes.set_xscale("log")
     scale_losses(axes, all_drawn)
-    axes.set_xticks(places, ["fresh" if np.isinf(value) else f"{value:g}" for value in values])
+    axes.set_xticks(places, value_labels(values))
     axes.xaxis.set_minor_locator(NullLocator())
     return told
 

@@ -32,8 +32,8 @@ class OptionAccuracy:
 
     def finish(self, cell: MeasuredCell) -> xr.Dataset:
         """Return accuracies; raises NotApplicable where the source asks no questions or knows too few tasks."""
-        config, ask = self._config, getattr(cell.source, "questions", None)
-        if ask is None or not isinstance(cell.facts.space, Categorical):
+        config, ask, space = self._config, getattr(cell.source, "questions", None), cell.facts.space
+        if ask is None or not isinstance(space, Categorical):
             raise NotApplicable("this source asks no questions (no method questions with options)")
         groups = {name: topics for name, topics in self._topics(cell).items() if len(topics)}
         steps, shape = chosen(cell.steps, config.snapshots), (len(TASKS), len(config.shots))
@@ -51,7 +51,7 @@ class OptionAccuracy:
                 options = asked.question.bincount()
                 chance[place] = float((1 / options[fits]).mean())
                 for step_place, step in steps.items():
-                    correct = _correct(_mean_losses(cell.models[step], asked.batch, cell.length), asked)
+                    correct = _correct(_mean_losses(cell.models[step], asked.batch, cell.length, space.size), asked)
                     right[step_place, *place] = float(correct[fits].double().mean())
         if not np.isfinite(count).any():
             raise NotApplicable(f"no question fits into {cell.length} tokens: choose fewer shots, or a greater length")
@@ -88,11 +88,11 @@ def _every(group: Tensor, holds: Tensor) -> Tensor:
     return (group.bincount(weights=(~holds).double()) == 0).bool()
 
 
-def _mean_losses(model: Any, batch: Any, longest: int) -> Tensor:
+def _mean_losses(model: Any, batch: Any, longest: int, size: int) -> Tensor:
     """Return the mean loss of each row's scored tokens, float64 (m,); rows are cut at the longest input."""
     length = min(batch.length, longest)
     found = []
-    for some in torch.arange(len(batch)).split(max(1, _CELLS // (length * 256))):
+    for some in torch.arange(len(batch)).split(max(1, _CELLS // (length * size))):
         part = batch.replace(
             tokens=batch.tokens[some, :length],
             mask=batch.mask[some, :length],
