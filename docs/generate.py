@@ -85,7 +85,8 @@ def _gallery() -> str:
         tables = sorted((EXAMPLES / pack / "measured").glob("*.csv"))
         text.append(f"## {title}\n\n| claim | paper | measured | verdict | run |\n|---|---|---|---|---|")
         text += [_summary(claim, table.stem) for table in tables for claim in _claims(table)]
-        text.append("")
+        rest = sorted({path.stem for path in (EXAMPLES / pack).glob("*.toml")} - {table.stem for table in tables})
+        text.append(f"\nStill to be run at full size: {', '.join(rest)}.\n" if rest else "")
         for table in tables:
             text += _experiment(pack, table)
     return "\n".join(text)
