@@ -4,10 +4,11 @@ Under torchrun there are several; otherwise one. Rank 0 alone locks, reads and w
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from attrs import frozen
 
@@ -88,9 +89,26 @@ def current() -> World:
 
 
 def leave() -> None:
-    """Leave the world before the process ends: a rank that just exits may be aborted by its own threads."""
-    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+    """Leave the world once nothing more is to be said to the others."""
+    if _several():
         import torch.distributed as dist
 
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def end(code: int) -> NoReturn:
+    """End this process with a code. One of several ends at once, without the interpreter's own clearing up.
+
+    After DistributedDataParallel, gloo's threads outlive even a destroyed process group, and one of them may abort
+    the process while the interpreter is taken down: torchrun would call a finished run failed.
+    """
+    if _several():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _several() -> bool:
+    return int(os.environ.get("WORLD_SIZE") or 1) > 1

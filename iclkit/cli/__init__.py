@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from iclkit import world
 from iclkit.errors import ConfigError, IclkitError, PluginError
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         _forget_stdout()
-    sys.exit(code)
+    world.end(code)
 
 
 def _exit_code(args: Sequence[str] | None) -> int:

@@ -118,6 +118,15 @@ def assert_equal(one, other):
         np.testing.assert_allclose(a[name], b[name], rtol=1e-3, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.parametrize(("processes", "code"), [("1", 6), ("2", 3)])
+def test_a_rank_ends_with_its_code_whatever_happens_in_the_clearing_up(processes, code):
+    script = "import atexit, os; from iclkit import world; atexit.register(os._exit, 6); print('said'); world.end(3)"
+    environment = os.environ | {"WORLD_SIZE": processes, "PYTHONUNBUFFERED": ""}
+    found = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False)
+    assert found.returncode == code
+    assert (found.stdout == b"said\n") == (processes == "2")
+
+
 @pytest.mark.parametrize(
     "more",
     [
