@@ -12,7 +12,7 @@ import attrs
 from attrs import evolve, frozen
 
 from iclkit.errors import ConfigError, Problem, UsageError
-from iclkit.limits import cross_problems, prior_reach, unmet_needs
+from iclkit.limits import cross_problems, prior_problems, unmet_needs
 from iclkit.registry import Registry
 from iclkit.specs import Component, option
 from iclkit.strict import Problems, Structurer, below
@@ -115,7 +115,7 @@ TABLES = (
     "execution",
     "store",
 )
-_PRIOR_TABLES = ("data", "model", "trainer", "seeds")
+_PRIOR_TABLES = ("source", "data", "model", "trainer", "seeds")
 
 
 def parse_toml(text: str, name: str) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def read(raw: Mapping[str, Any], registry: Registry, folder: Path) -> Config:
     """
     reader = _Reader(raw, Structurer(registry, folder))
     config = reader.config()
-    problems = [*reader.problems, *cross_problems(config), *unmet_needs(config), *prior_reach(config)]
+    problems = [*reader.problems, *cross_problems(config), *unmet_needs(config), *prior_problems(config)]
     if config.prior is not None:
         problems += below("prior", [problem for problem in cross_problems(config.prior) if problem not in problems])
     if problems:
@@ -309,7 +309,7 @@ class _Reader:
     def _with_prior(self, config: Any) -> Any:
         table = self.raw["prior"]
         if not isinstance(table, Mapping):
-            self.problems.append(Problem("prior", "expected a table with data, model or trainer"))
+            self.problems.append(Problem("prior", "expected a table with source, data, model, trainer or seeds"))
             return config
         changes = dict(table)
         grow = changes.pop("grow", None)

@@ -218,7 +218,8 @@ def prior_sequences(config: Config, source: Any) -> TrainingSequences | None:
     if prior is None:
         return None
     data = evolve(prior.data, length=config.data.length, bos=config.data.bos)
-    return TrainingSequences(evolve(prior, data=data), source)
+    own = source if prior.source == config.source else prior.source.build()
+    return TrainingSequences(evolve(prior, data=data), own)
 
 
 def select(batch: Batch, rows: Tensor) -> Batch:

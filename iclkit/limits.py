@@ -67,15 +67,33 @@ def _context_limits(config: Config) -> Iterator[tuple[str, str]]:
             )
 
 
-def prior_reach(config: Config) -> Iterator[Problem]:
-    """Find a prior that would be trained on what the main training's config holds out."""
-    if config.prior is None or not (config.data and config.prior.data):
+def prior_problems(config: Config) -> Iterator[Problem]:
+    """Find a prior that has seen what the main training's config holds out, or that cannot start that training."""
+    prior = config.prior
+    if prior is None:
         return
+    if config.data and prior.data:
+        yield from _prior_reach(prior.data, config.data)
+    if config.source and prior.source and prior.source != config.source:
+        yield from _prior_source(prior.source, config.source)
+
+
+def _prior_reach(reach: Any, data: Any) -> Iterator[Problem]:
     for name in ("topics", "sequences"):
-        held, main, prior = (getattr(data, name) for data in (config.data.holdout, config.data, config.prior.data))
+        held, main, prior = (getattr(part, name) for part in (data.holdout, data, reach))
         if held and main != "fresh" and (prior == "fresh" or prior > main):
             text = f"reaches what is held out after the {main} {name} of the main training; allowed: at most {main}"
             yield Problem(f"prior.data.{name}", f"{prior!r} {text}")
+
+
+def _prior_source(prior: Any, main: Any) -> Iterator[Problem]:
+    if prior.facts.space != main.facts.space:
+        text = f"{prior.kind} has other tokens than {main.kind}; allowed: a source with the same"
+        yield Problem("prior.source", text)
+    ending = next((source.kind for source in (prior, main) if source.facts.sequences_limit is not None), None)
+    if ending is not None:
+        text = "certificates could not tell whether two of them share sequences; allowed: the main training's"
+        yield Problem("prior.source", f"the sequences of {ending} have an end, and {text}")
 
 
 def unmet_needs(config: Config) -> Iterator[Problem]:

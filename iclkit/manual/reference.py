@@ -61,7 +61,7 @@ def _config_page() -> str:
         "[data]": (DATA_ABOUT, keys_of(Data)),
         "[data.holdout]": (HOLDOUT_ABOUT, keys_of(Holdout)),
         "[model]": ("Beside the keys of the model.", [CONTEXT]),
-        "[prior]": ("Overrides of `data`, `model`, `trainer`, `seeds` for a training that runs first.", [GROW]),
+        "[prior]": ("Overrides of source, data, model, trainer and seeds for a training that runs first.", [GROW]),
         "[evaluation]": (EVALUATION_ABOUT, keys_of(Evaluation)),
         "[[metrics]]": ("Beside the keys of the metric.", [NAME]),
         "[execution]": ("Beside the keys of the executor.", [WORKERS]),

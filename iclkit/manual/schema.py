@@ -67,6 +67,7 @@ def schema(registry: Registry) -> dict[str, Any]:
             "type": "object",
             "additionalProperties": False,
             "properties": {
+                "source": patch,
                 "data": {"$ref": "#/$defs/data"},
                 "model": patch,
                 "trainer": patch,

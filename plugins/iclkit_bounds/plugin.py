@@ -167,6 +167,11 @@ def iclkit_metrics() -> Iterator[MetricSpec]:
         variables=(
             *_bound("paper_bound", ("target",), "mean loss of draws around the weights, above the oracle's"),
             Variable(name="paper_bound_divergence", dims=("target",), long_name="divergence of posterior from prior"),
+            Variable(
+                name="paper_bound_largest_ratio",
+                dims=("target",),
+                long_name="largest log-ratio of the oracle to the trained model on a fresh token",
+            ),
         ),
     )
     yield MetricSpec(

@@ -26,6 +26,21 @@ def test_a_prior_cannot_reach_what_is_held_out(found, tiny):
     plan.load(None, tiny, found)
 
 
+def test_a_prior_of_another_source_has_the_same_tokens_and_no_end(found, tiny, tmp_path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("ab" * 400)
+    text = {"kind": "text", "path": str(tmp_path / "texts")}
+    tiny["prior"] = {"source": {"kind": "dice"}}
+    with pytest.raises(ConfigError, match=r"prior.source: dice has other tokens than coins; allowed: a source"):
+        plan.load(None, tiny, found)
+    tiny["prior"] = {"source": text}
+    lines = _problems(found, tiny)
+    assert "prior.source: text has other tokens than coins; allowed: a source with the same" in lines
+    assert any(line.startswith("prior.source: the sequences of text have an end, and certificates") for line in lines)
+    tiny["prior"] = {"source": {"kind": "violations", "source": tiny["source"], "structureless": 1.0}}
+    plan.load(None, tiny, found)
+
+
 def test_all_problems_are_told_at_once(found, tiny):
     tiny["source"]["biases"] = [0.2, 1.4]
     tiny["model"] |= {"widht": 3, "layers": "2"}
@@ -61,7 +76,7 @@ def test_unknown_tables_kinds_and_missing_source(found, tiny):
         ("metrics", [{"kind": "loss"}, {"kind": "loss"}], 'metrics[1]: a second metric is called "loss"'),
         ("seeds", {"topics": "a"}, 'seeds.topics: expected an integer, got "a" (str)'),
         ("execution.workers", -1, "execution.workers: -1 is out of range; allowed: at least 0"),
-        ("prior", {"modle": {}}, "prior.modle: unknown key; allowed: data, model, trainer, seeds, grow"),
+        ("prior", {"modle": {}}, "prior.modle: unknown key; allowed: source, data, model, trainer, seeds, grow"),
         ("trainer.learning_rate", float("nan"), "trainer.learning_rate: nan is not a setting"),
         ("trainer.learning_rate", float("inf"), "trainer.learning_rate: inf is not a setting"),
         ("trainer.learning_rate", 10**400, "trainer.learning_rate: expected a number, got 1000"),

@@ -10,7 +10,7 @@ import xarray as xr
 
 from iclkit import engine, evaluate, plugins, train
 from iclkit.cube import final, open_cube
-from iclkit.data import TrainingSequences
+from iclkit.data import TrainingSequences, prior_sequences
 from iclkit.errors import RunFailures, StoreError
 from iclkit.parts import Parts
 
@@ -276,6 +276,21 @@ def test_a_prior_runs_first_and_starts_the_main_training(tiny, planned, found):
     ended, began = prior.weights(2), main.weights(0)
     assert all((ended[name] == began[name]).all() for name in ended)
     assert open_cube(made.folder)["prior_cost"].values > 0
+
+
+def test_a_prior_of_another_source_is_trained_on_it_and_known_by_it(tiny, planned, found):
+    tosses = {"kind": "violations", "source": tiny["source"], "structureless": 1.0}
+    tiny |= {"prior": {"source": tosses, "trainer": {"steps": 60, "learning_rate": 0.03}}}
+    made = planned(tiny)
+    engine.run(made, found).check()
+    prior = next(training for training in made.trainings if training.prior is None)
+    (main,) = (training for training in made.trainings if training.prior is not None)
+    assert prior.identity["source"] != main.identity["source"]
+    loss = train.TrainingFolder(made.folder / "trainings" / prior.id).history()["loss"]
+    assert loss[-10:].mean() == pytest.approx(np.log(2), abs=0.02)  # fair tosses, as the coins of this config are not
+    batch = prior_sequences(main.config, main.config.source.build()).batch(0, 1024)
+    last = batch.tokens[batch.topic == batch.topic.max()].double()  # of the coin of .9, were they its own
+    assert abs(float(last.mean()) - 0.5) < 4 * 0.5 / last.numel() ** 0.5
 
 
 BROKEN = SURPRISE.replace("surprise", "broken").replace(

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from iclkit.api import Categorical, MeasuredCell
+from iclkit.api import Categorical, LogProbs, MeasuredCell
 from iclkit_bounds import betting, blocks, concentration, contamination
 from iclkit_bounds.certificates.configs import HoldoutConfig
 from iclkit_bounds.certificates.evidence import Evidence, block_starts, evidence, scored, vocabulary
 from iclkit_bounds.certificates.real_tokens import NOT_BOUNDED, Clip, clip_for, clipped_evidence, clipped_references
 from iclkit_bounds.certificates.references import of_step, references
 from iclkit_bounds.certificates.results import along, variables, weights_hash, weights_of
-from iclkit_bounds.certificates.sequences import reached, unit_checks
+from iclkit_bounds.certificates.sequences import reached, unit_checks, unrepeated
 from iclkit_bounds.certificates.targets import TARGETS, Target
 from iclkit_bounds.record import Certificate
 
@@ -36,7 +36,8 @@ class HoldoutCertificate:
     of the training topics, or on fresh topics, is at most the value. Of its own is the delta of all blocks together,
     of the gain in context, and of each inequality in `holdout_by`: each of these holds by itself, and the record is
     that of the value alone. Where a share `contamination` of what a unit is drawn from may be foreign,
-    `holdout_contaminated` holds (`under_total_variation`), on the same event.
+    `holdout_contaminated` holds (`under_total_variation`), on the same event. Sequences that repeat another one,
+    or what was trained on, are left out as far as every topic keeps some (`unrepeated`).
 
     The loss of real tokens is clipped and what that leaves out is added to the bound (`clipping`); it has no lower
     limit, so there are neither blocks nor a correction for contamination.
@@ -53,9 +54,10 @@ class HoldoutCertificate:
 
     def _categorical(self, cell: MeasuredCell, target: Target, step: int) -> xr.Dataset:
         config, size = self.config, vocabulary(cell)
-        found = evidence(cell.log_probs(target.held, step), target, size, config.smoothing, config.blocks)
+        table = unrepeated(cell.log_probs(target.held, step), target, reached(cell))
+        found = evidence(table, target, size, config.smoothing, config.blocks)
         known = references(cell, target, size, config.smoothing, of_step(cell, step))
-        made = self._bound(cell, target, step, found, known)
+        made = self._bound(cell, target, table, found, known)
         if config.contamination:
             moved = contamination.under_total_variation(made["holdout"].item(), found.upper, config.contamination)
             made = made.assign(holdout_contaminated=float(moved))
@@ -66,19 +68,21 @@ class HoldoutCertificate:
         units = len(table.topic.unique()) if target.unit == "topic" else len(table.topic)
         clip = clip_for(cell, target, scored(table).shape[1], units, self.config)
         found = clipped_evidence(cell, target, step, clip)
-        return self._bound(cell, target, step, found, clipped_references(cell, target, clip, of_step(cell, step)), clip)
+        known = clipped_references(cell, target, clip, of_step(cell, step))
+        return self._bound(cell, target, table, found, known, clip)
 
     def _bound(
         self,
         cell: MeasuredCell,
         target: Target,
-        step: int,
+        table: LogProbs,
         found: Evidence,
         known: dict[str, Any],
         clip: Clip | None = None,
     ) -> xr.Dataset:
-        """Return the certificate of the whole sequence; `clip` is there for real tokens."""
-        config, table = self.config, cell.log_probs(target.held, step)
+        """Return the certificate of the whole sequence, of the units in `table`; `clip` is there for real tokens."""
+        config, step = self.config, cell.steps[-1]
+        left_out = len(cell.log_probs(target.held, step).topic) - len(table.topic)
         kinds = FUNCTIONALS if clip is None else NO_LEAST_LOSS
         excess, spent = (0.0, 0.0) if clip is None else (clip.excess, clip.delta)
         bounds = {
@@ -103,7 +107,11 @@ class HoldoutCertificate:
             data_used="holdout",
             certified_object="weights",
             object_hash=weights_hash(weights_of(cell, step)),
-            components=found.components(config.smoothing, **({} if clip is None else clip.components)),
+            components=found.components(
+                config.smoothing,
+                **({"left_out": left_out} if left_out else {}),
+                **({} if clip is None else clip.components),
+            ),
             references=known,
             holdout=bounds["betting"],
             cost={"forward_passes": 1},

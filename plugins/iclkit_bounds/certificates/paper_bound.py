@@ -80,7 +80,8 @@ class PaperBound:
             references=self._references(cell, target, size, law, units.length),
             warnings=("nats per token above the topic-aware oracle's loss", SETTINGS),
         )
-        return variables("paper_bound", record, divergence=law.divergence)
+        ratio = _largest_ratio(cell, target)
+        return variables("paper_bound", record, divergence=law.divergence, largest_ratio=ratio)
 
     def _literal(self, target: Target, counts: dict[str, int], length: int, divergence: float) -> Rate:
         config = self.config
@@ -151,6 +152,14 @@ class PaperBound:
             losses += _losses(fresh, size, self.config.smoothing) / _MEASURED
         value, error = measured(losses - oracle, table, target, cell)
         return found | {"population_mc": {"value": value, "se": error}}
+
+
+def _largest_ratio(cell: MeasuredCell, target: Target) -> float:
+    """Return the largest log-ratio of the oracle to the trained model on a fresh token: assumed to be bounded, nats."""
+    if target.fresh not in cell.splits:
+        return math.nan
+    table = cell.log_probs(target.fresh, cell.steps[-1])
+    return float((on_the_same(table, cell.log_probs(target.fresh, "oracle")) - scored(table)).max())
 
 
 def _counts(target: Target, whole: Extent, subset: Extent) -> dict[str, int]:

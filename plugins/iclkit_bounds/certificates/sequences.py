@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import Tensor
 
 from iclkit.api import Batch, Drawn, LogProbs, MeasuredCell, NotApplicable, Predictor, TrainingData
@@ -163,6 +163,30 @@ def unit_checks(
                 "some units repeat, under other numbers, what the training or its prior has seen"
             )
     return checks, reasons
+
+
+def unrepeated(table: LogProbs, target: Target, seen: Iterable[Extent]) -> LogProbs:
+    """Return the sequences that repeat no earlier one and no data seen before, equally many of each topic.
+
+    Which repeat which is told by addresses, never by tokens, so that the others are still independent draws. All are
+    returned, repeats too, where topics are the units or where some topic would be left without any.
+    """
+    if target.unit == "topic":
+        return table
+    seen = tuple(seen)
+    rows: dict[int, list[int]] = {}
+    met: set[tuple[int, int]] = set()
+    for row, address in enumerate(zip(table.topic.tolist(), table.number.tolist(), strict=True)):
+        topic, number = address
+        kept = rows.setdefault(topic, [])
+        if address not in met and not any(topic <= data.topics and number <= data.sequences for data in seen):
+            kept.append(row)
+        met.add(address)
+    least = min(map(len, rows.values()))
+    if not least or least * len(rows) == len(table.topic):
+        return table
+    chosen = torch.tensor(sorted(row for own in rows.values() for row in own[:least]))
+    return evolve(table, values=table.values[chosen], topic=table.topic[chosen], number=table.number[chosen])
 
 
 def distinct(topic: Tensor, number: Tensor) -> bool:

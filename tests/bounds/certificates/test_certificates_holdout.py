@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from iclkit import engine, plan, plugins
+from iclkit.api import LogProbs
 from iclkit.cube import open_cube
 from iclkit.splits import holdout_splits
 from iclkit_bounds import betting, smoothing
@@ -106,6 +107,31 @@ def test_held_out_units_that_repeat_training_sequences_are_not_held_out(certifie
     assert known.valid is not seen
     assert list(known.why_invalid) == ["split_disjoint"] * seen
     assert "split_disjoint" not in fresh.why_invalid  # no topic repeats another
+
+
+def test_repeated_units_are_counted_once_and_topics_alike(certified):
+    source = {"kind": "violations", "source": {"kind": "markov", "vocabulary": 4}, "duplicates": 0.6}
+    data = {"topics": 3, "sequences": 20, "holdout": {"sequences": 40}}
+    run = certified([{"kind": "holdout", "blocks": 0, "targets": ["sequences"]}], source=source, data=data)
+    (record,) = run.records("holdout")
+    assert record.valid
+    assert record.n_units % 3 == 0
+    assert record.n_units + record.components["left_out"] == 120
+    assert 0.15 * 120 < record.n_units < 0.6 * 120
+
+
+def test_which_units_count_where_some_repeat():
+    topic = torch.tensor([1, 1, 1, 1, 2, 2, 2, 2])
+    number = torch.tensor([5, 6, 5, 7, 2, 8, 9, 9])  # 5 comes twice, 2 was seen, 9 comes twice
+    table = LogProbs(values=torch.arange(8.0, dtype=torch.float64)[:, None], topic=topic, number=number)
+    seen = (sequences.Extent(topics=2, sequences=4),)
+    kept = sequences.unrepeated(table, TARGETS["sequences"], seen)
+    assert kept.values[:, 0].tolist() == [0, 1, 5, 6]  # two of each topic, as the second has no third
+    assert kept.topic.tolist() == [1, 1, 2, 2]
+    assert kept.number.tolist() == [5, 6, 8, 9]
+    assert sequences.unrepeated(table, TARGETS["topics"], seen) is table
+    everything = (sequences.Extent(topics=1, sequences=9),)  # of topic 1 nothing would be left
+    assert sequences.unrepeated(table, TARGETS["sequences"], everything) is table
 
 
 def test_one_sequence_under_two_numbers_is_no_two_units(run):
