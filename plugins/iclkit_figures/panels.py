@@ -69,6 +69,7 @@ def _arranged(data: xr.Dataset, known: xr.DataArray, split: str) -> Panels:
     dims = [str(dim) for dim in known.dims if dim != "seed"]
     places = [place for place in _places(known, dims) if known.isel(place).any()]
     shown = [places[index] for index in np.unique(np.linspace(0, len(places) - 1, LIMIT).round().astype(int))]
+    columns = _columns(known, dims, len(shown))
     notes = []
     if len(shown) < len(places):
         notes.append(f"{len(shown)} of {len(places)} settings shown, evenly chosen")
@@ -76,12 +77,12 @@ def _arranged(data: xr.Dataset, known: xr.DataArray, split: str) -> Panels:
         notes.append(f"{missing} of {known.size} cells not measured")
     panels = tuple(
         Panel(
-            title=place_title(known, place),
+            title=place_title(known, place, room=96 // columns),
             data=data.isel(place).isel(seed=np.flatnonzero(known.isel(place).values)).compute(),
         )
         for place in shown
     )
-    return Panels(panels=panels, columns=_columns(known, dims, len(shown)), split=split, notes=tuple(notes))
+    return Panels(panels=panels, columns=columns, split=split, notes=tuple(notes))
 
 
 def mean_and_error(
@@ -189,20 +190,33 @@ def _columns(known: xr.DataArray, dims: Sequence[str], count: int) -> int:
     return -(-count // rows)
 
 
-def place_title(known: xr.DataArray, place: dict[str, int]) -> str:
-    """Return what a place of the sweep is called, index by dim: the dims that vary, with their values."""
-    parts = [
-        f"{dim.replace('_', ' ')} = {_plain(known[dim].values[index] if dim in known.coords else index)}"
+def place_title(known: xr.DataArray, place: dict[str, int], room: int = 30) -> str:
+    """Return what a place of the sweep is called, index by dim: the dims that vary, with their values.
+
+    It is in several lines, a dim in each, where there is no room for so many characters in one.
+    """
+    values = {
+        dim.replace("_", " "): _plain(known[dim].values[index] if dim in known.coords else index)
         for dim, index in place.items()
         if known.sizes[dim] > 1
-    ]
-    whole = ", ".join(parts)
-    return whole if len(whole) <= 30 else "\n".join(parts)
+    }
+    whole = ", ".join(f"{dim} = {value}" for dim, value in values.items())
+    if len(whole) <= room:
+        return whole
+    return "\n".join(_shortened(dim, value, room) for dim, value in values.items())
+
+
+def _shortened(dim: str, value: str, room: int) -> str:
+    """Return a line of a title; a zipped axis' value, which names what it changes, can do without the axis' name."""
+    line = f"{dim} = {value}"
+    if len(line) > room and "=" in value:
+        line = value
+    return line if len(line) <= room else line[: room - 1] + "…"
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, str):
-        return value if len(value) <= 24 else value[:23] + "…"
+        return value
     number = float(value)
     if np.isinf(number):
         return "fresh"

@@ -10,8 +10,8 @@ def iclkit_figures() -> Iterator[FigureSpec]:
     """Yield the built-in figures."""
     yield FigureSpec(
         name="icl-curve",
-        summary="Loss against position, one line per snapshot, with the exact optimum under it.",
-        needs=("loss", "floor"),
+        summary="Loss against position, one line per snapshot, with the exact optimum under it if there is one.",
+        needs=("loss",),
         draw="iclkit_figures.icl_curve:draw",
     )
     yield FigureSpec(

@@ -85,6 +85,25 @@ def test_icl_curve_has_a_line_per_snapshot_and_names_the_optimum():
     assert saved(figure)[:4] == b"\x89PNG"
 
 
+def test_icl_curve_without_anything_exact_shows_the_loss_alone():
+    figure = icl_curve.draw(cube().drop_vars(["floor", "excess"]))
+    (axes,) = panels_of(figure)
+    assert len(axes.get_lines()) == 4
+    assert not [text for text in axes.texts if text.get_text()]
+    assert saved(figure)[:4] == b"\x89PNG"
+
+
+def test_titles_of_panels_have_the_room_there_is():
+    labels = ["topics=1, steps=300, rate=0.001", "topics=5, steps=600, rate=0.001"]
+    known = xr.DataArray(
+        np.ones((2, 2), bool), dims=("zipped_axis", "seed_count"), coords={"zipped_axis": labels, "seed_count": [1, 2]}
+    )
+    place = {"zipped_axis": 1, "seed_count": 0}
+    assert panels.place_title(known, place, 96) == f"zipped axis = {labels[1]}, seed count = 1"
+    assert panels.place_title(known, place, 44).splitlines() == [labels[1], "seed count = 1"]
+    assert panels.place_title(known, place, 20).splitlines() == ["topics=5, steps=600…", "seed count = 1"]
+
+
 def test_labels_lie_inside_the_panel_and_do_not_overlap():
     figure = icl_curve.draw(cube())
     figure.draw_without_rendering()

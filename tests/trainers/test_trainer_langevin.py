@@ -151,3 +151,38 @@ def test_it_learns_at_low_temperature(tiny, job_of):
     job = job_of(tiny)
     loss = list(job.config.trainer.build().fit(job))[-1].history["loss"].mean(1)
     assert loss[-1] < loss[0] - 0.05
+
+
+class QuadraticJob(TableJob):
+    """4096 replicas of a quadratic loss in two weights, all replicas in one table: the noise of each is its own."""
+
+    CURVATURE, START = torch.tensor([1.0, 4.0]), torch.tensor([2.0, -1.0])
+
+    def __init__(self):
+        super().__init__()
+        self.module = nn.Embedding(4096, 2)
+        with torch.no_grad():
+            self.module.weight.copy_(self.START.expand(4096, 2))
+
+    def loss(self, module, batch):
+        return (0.5 * self.CURVATURE * module.weight.square()).sum().expand(batch.tokens.shape)
+
+
+@pytest.mark.parametrize("resolution", [1, 16])
+def test_a_quadratic_case_has_the_moments_of_the_ornstein_uhlenbeck_process(resolution):
+    """At the full step those of its own recursion, exact for any step; at a 16th of it those of the diffusion, too."""
+    rate, beta, time = 0.2 / resolution, 10.0, 3.0
+    steps = round(time / rate)
+    last = path(QuadraticJob(), learning_rate=rate, beta=beta, steps=steps, snapshots=(), subset_sequences=None)[-1]
+    found = last.weights["weight"].double()
+    a = QuadraticJob.CURVATURE.double()
+    kept = (1 - rate * a) ** steps
+    moments = kept * QuadraticJob.START, 2 * rate / beta * (1 - kept**2) / (1 - (1 - rate * a) ** 2)
+    limit = torch.exp(-a * time) * QuadraticJob.START, (1 - torch.exp(-2 * a * time)) / (beta * a)
+    errors = (moments[1] / 4096).sqrt(), moments[1] * math.sqrt(2 / 4096)
+    measured = found.mean(0), found.var(0)
+    for value, own, diffusion, error in zip(measured, moments, limit, errors, strict=True):
+        assert ((value - own).abs() < 4 * error).all()
+        near = (value - diffusion).abs() < 4 * error + 0.1 * diffusion.abs() + 0.01
+        assert near.all() or resolution == 1
+    assert (moments[1] > 1.3 * limit[1]).any() or resolution == 16, "a large step is not the diffusion"
