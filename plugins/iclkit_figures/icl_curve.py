@@ -1,4 +1,4 @@
-"""The figure `icl-curve`: loss in context against position, snapshot by snapshot, over the optimum where one is known."""
+"""The figure `icl-curve`: loss in context against position, snapshot by snapshot, over the optimum if one is known."""
 
 from collections.abc import Sequence
 
