@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
+from iclkit_figures.log_axis import log_axis
 from iclkit_figures.panels import Panel, average, optimum
 
 LINES = (  # variable, split, what it is, colour
@@ -31,7 +32,7 @@ def least_possible(panel: Panel) -> float | None:
 def scale_losses(axes: Axes, least: list[float]) -> None:
     """Scale the y axis logarithmically, with room around zero where a loss is not positive."""
     if all(value > 0 for value in least):
-        axes.set_yscale("log")
+        log_axis(axes)
     else:
         positive = [value for value in least if value > 0]
         axes.set_yscale("symlog", linthresh=max(min(positive, default=1e-2), 1e-3))

@@ -207,9 +207,9 @@ def place_title(known: xr.DataArray, place: dict[str, int], room: int = 30) -> s
 
 
 def _shortened(dim: str, value: str, room: int) -> str:
-    """Return a line of a title; a zipped axis' value, which names what it changes, can do without the axis' name."""
+    """Return a line of a title, without the axis' name where that leaves the value no room."""
     line = f"{dim} = {value}"
-    if len(line) > room and "=" in value:
+    if len(line) > room:
         line = value
     return line if len(line) <= room else line[: room - 1] + "…"
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from iclkit_figures import style
+from iclkit_figures.log_axis import log_axis
 from iclkit_figures.panels import (
     Panel,
     Panels,
@@ -84,9 +85,9 @@ def _panel(axes: Axes, panel: Panel, fitted: np.ndarray) -> dict[str, Any]:
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_yscale("log")
     shown = np.concatenate([mean[kept], best[np.isfinite(best) & (best > 0)]])
     axes.set_ylim(max(shown.min(), shown.max() * 1e-4) / 1.3, shown.max() * 1.3)
+    log_axis(axes)
     return told
 
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from iclkit_figures import style
+from iclkit_figures.log_axis import log_axis
 from iclkit_figures.panels import (
     Panel,
     Panels,
@@ -67,6 +68,6 @@ def _panel(axes: Axes, panel: Panel, axis: str) -> dict[str, Any]:
             told[label] = axes.errorbar(
                 places, mean, error, color=colour, marker=marker, markersize=2.5, elinewidth=0.7
             )
-    axes.set_yscale("log")
+    log_axis(axes)
     axes.set_xticks(places, value_labels(values))
     return told

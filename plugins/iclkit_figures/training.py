@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from iclkit_figures import style
+from iclkit_figures.log_axis import log_axis
 from iclkit_figures.panels import (
     Panel,
     Panels,
@@ -42,8 +43,8 @@ def _figure(panels: Panels) -> Figure:
     below = False
     for axis, panel, groups in zip(axes, panels.panels, curves, strict=True):
         seen = _tokens(axis, panel)
-        axis.set_yscale("log")
         axis.set_ylim(low, high)
+        log_axis(axis)
         for name, (mean, error) in groups.items():
             below |= _line(axis, seen, mean, error, colours[name])
     share_y(axes, panels.columns)

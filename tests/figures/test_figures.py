@@ -11,6 +11,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from iclkit_figures import icl_curve, panels, plugin, style, training
+from iclkit_figures.log_axis import log_axis
 
 SPLITS = ["train", "topics"]
 
@@ -91,6 +92,22 @@ def test_icl_curve_without_anything_exact_shows_the_loss_alone():
     assert len(axes.get_lines()) == 4
     assert not [text for text in axes.texts if text.get_text()]
     assert saved(figure)[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (0.5, 0.9, ["0.5", "0.6", "0.7", "0.8", "0.9"]),
+        (0.015, 0.3, ["0.02", "0.05", "0.1", "0.2"]),
+        (2e-4, 30.0, ["0.001", "0.01", "0.1", "1", "10"]),
+    ],
+)
+def test_logarithmic_axes_have_plain_numbers_enough(low, high, told):
+    axes = style.figure(3, 2).subplots()
+    axes.set_ylim(low, high)
+    log_axis(axes)
+    axes.figure.draw_without_rendering()
+    assert [text.get_text() for text in axes.get_yticklabels() if low <= text.get_position()[1] <= high] == told
 
 
 def test_titles_of_panels_have_the_room_there_is():
