@@ -74,10 +74,10 @@ class Experiment:
 
 
 def opened(folder: Path) -> xr.Dataset:
-    """Return a run's cube in memory, without dims of size 1 except `seed`; its attribute `folder` is the run's."""
+    """Return a run's cube in memory, without dims of size 1 except `seed`."""
     data = iclkit.open_cube(folder).load()
     alone = [dim for dim, size in data.sizes.items() if size == 1 and dim != "seed"]
-    data = data.squeeze(alone).assign_attrs(folder=str(folder))
+    data = data.squeeze(alone)
     return data if "seed" in data.dims else data.expand_dims("seed")
 
 
