@@ -26,6 +26,14 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
         holds=falls(excess, "parameters"),
         note="same number of steps and one learning rate for all",
     )
+    population, bound = last["holdout_population"], last["holdout"]
+    yield Finding(
+        claim="A certificate from held-out topics follows the population loss, whatever the size",
+        paper="the bound falls with the number of parameters",
+        rows=[*rows(population, "population loss"), *rows(bound, "certificate, 500 held-out topics")],
+        holds=bool(((bound >= population - 4 * last["holdout_population_se"]) & (last["holdout_valid"] == 1)).all()),
+        note="it knows nothing of the number of parameters",
+    )
 
 
 EXPERIMENT = Experiment(
