@@ -36,6 +36,6 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
 
 EXPERIMENT = Experiment(
     measure=measure,
-    reduced=('sweep={ seed = [0], "data.topics" = [4, 48] }',),
+    reduced=('sweep={ seed = [0], "data.topics" = [4, 48] }', "trainer.steps=300"),
     figures=("option-accuracy",),
 )

@@ -34,4 +34,8 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
     )
 
 
-EXPERIMENT = Experiment(measure=measure, reduced=("trainer.steps=300", "trainer.snapshots=24"), figures=("occurrence",))
+EXPERIMENT = Experiment(
+    measure=measure,
+    reduced=("trainer.steps=300", "trainer.snapshots=12", "trainer.batch_size=256", "trainer.learning_rate=2e-3"),
+    figures=("occurrence",),
+)
