@@ -43,6 +43,11 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
 
 EXPERIMENT = Experiment(
     measure=measure,
-    reduced=("sweep={ seed = [0] }", "trainer.steps=400"),  # the LSTM alone
+    reduced=(  # the transformer alone
+        "sweep={ seed = [0] }",
+        'model={ kind = "transformer", layers = 2, width = 64, heads = 4, positions = "rope", previous = 1 }',
+        "trainer.steps=300",
+        "trainer.snapshots=[0]",
+    ),
     figures=("accuracy",),
 )
