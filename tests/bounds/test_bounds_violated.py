@@ -7,8 +7,12 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
+from iclkit.api import LogProbs
 from iclkit_bounds import betting
+from iclkit_bounds.certificates import sequences
+from iclkit_bounds.certificates.targets import TARGETS
 from iclkit_bounds.concentration import binomial_tail
 from iclkit_bounds.contamination import under_mixture, under_total_variation
 from iclkit_bounds.smoothing import seq_mix
@@ -84,3 +88,34 @@ def test_repeated_topics_break_the_bound_until_they_are_counted_once(worlds, cap
     assert acceptable(repeated[0])
     assert not acceptable(repeated[-1])
     assert all(map(acceptable, once))
+
+
+def test_repeated_sequences_break_the_bound_until_each_is_counted_once(capsys):
+    """Half of the sequences repeat a lower number of their topic; a model knows by heart what it was trained on."""
+    rng = np.random.default_rng(5)
+    topics, trained, held, upper = 4, 20, 60, 2.0
+    seen = (sequences.Extent(topics=topics, sequences=trained),)
+    truth, plain, once = np.array([0.4, 0.8, 1.0, 1.4]), [], []
+    for _ in range(DRAWS):
+        losses = upper * rng.beta(2 * truth, 2 * (upper - truth), size=(trained + held + 1, topics)).T
+        losses[:, : trained + 1] = 0.02
+        number = np.tile(np.arange(trained + held + 1), (topics, 1))
+        for place in range(2, trained + held + 1):
+            lower = number[np.arange(topics), rng.integers(1, place, topics)]
+            number[:, place] = np.where(rng.random(topics) < 0.5, lower, place)
+        number = number[:, trained + 1 :]
+        table = LogProbs(
+            values=-torch.tensor(np.take_along_axis(losses, number, 1).reshape(-1, 1)),
+            topic=torch.arange(1, topics + 1).repeat_interleave(held),
+            number=torch.tensor(number.ravel()),
+        )
+        kept = sequences.unrepeated(table, TARGETS["sequences"], seen)
+        assert len(kept.topic) % topics == 0
+        plain.append(betting.upper_limit(-table.values[:, 0].numpy(), upper, DELTA))
+        once.append(betting.upper_limit(-kept.values[:, 0].numpy(), upper, DELTA))
+    failures = [rate(np.array(limits), truth.mean()) for limits in (plain, once)]
+    with capsys.disabled():
+        sys.stdout.write(f"\nhalf of the sequences repeated: failures of {DRAWS} {failures[0]}, once {failures[1]}\n")
+    assert not acceptable(failures[0])
+    assert acceptable(failures[1])
+    assert np.mean(once) < 0.7 * upper  # and says something
