@@ -42,6 +42,6 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
 
 EXPERIMENT = Experiment(
     measure=measure,
-    reduced=('sweep={"data.topics"=[5, 20], seed=[0]}', "trainer.steps=300"),
+    reduced=('sweep={"data.topics"=[5, 20], seed=[0]}', "trainer.steps=150"),
     figures=("accuracy",),
 )

@@ -71,6 +71,10 @@ def _tenth(cube: xr.Dataset) -> float:
 
 EXPERIMENT = Experiment(
     measure=measure,
-    reduced=("trainer.steps=200",),
+    reduced=(
+        "trainer.steps=200",
+        "trainer.snapshots=10",
+        "sweep.start.choices={random={},prior={prior={data={sequences=500},trainer={batch_size=8,steps=500}}}}",
+    ),
     figures=("losses",),
 )

@@ -74,6 +74,7 @@ EXPERIMENT = Experiment(
     measure=measure,
     reduced=(
         'sweep.number={zip={"data.topics"=[1, 5], "trainer.steps"=[120, 600]}}',
+        'sweep.first={zip={"source.path"=["text-corpus/1","text-corpus/2"],"seeds.model"=[1,2],"seeds.order"=[1,2]}}',
         "evaluation.sequences=512",
     ),
     figures=("icl-curve",),

@@ -9,6 +9,7 @@ psi(A+1) - sum_v a_v/A psi(a_v+1): so the expected loss of the oracle is known o
 
 import math
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -41,7 +42,16 @@ class _Level:
 
 
 def drawn_floor(prior: Tensor, order: int, length: int, known: bool) -> Exact:
-    """Return h_l of chains with Dirichlet(prior) rows, nats; with `known` the mean loss of who knows the chain."""
+    """Return h_l of chains with Dirichlet(prior) rows, nats; with `known` the mean loss of who knows the chain.
+
+    Computed once per process: it says nothing of any topic, so that all cells of a sweep ask for the same.
+    """
+    return _drawn_floor(tuple(prior.tolist()), order, length, known)
+
+
+@lru_cache(maxsize=64)
+def _drawn_floor(concentrations: tuple[float, ...], order: int, length: int, known: bool) -> Exact:
+    prior = torch.tensor(concentrations, dtype=torch.float64)
     if known and order == 0:
         return constant(float(_mean_entropy(prior)), length)
     empty = torch.lgamma(prior.sum()) - torch.lgamma(prior).sum()
@@ -54,7 +64,10 @@ def drawn_floor(prior: Tensor, order: int, length: int, known: bool) -> Exact:
         entropy = _mean_entropy(row) if known else torch.special.entr(row / row.sum(1, keepdim=True)).sum(1)
         return log_chance, entropy
 
-    return _enumerate(law, len(prior), order, length, 1)
+    found = _enumerate(law, len(prior), order, length, 1)
+    for array in (found.values, found.error):
+        array.setflags(write=False)  # it is shared
+    return found
 
 
 def mixture_floor(rows: Tensor, weights: Tensor, order: int, length: int) -> Exact:
