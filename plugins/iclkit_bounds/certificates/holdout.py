@@ -115,12 +115,12 @@ class HoldoutCertificate:
             references=known,
             holdout=bounds["betting"],
             cost={"forward_passes": 1},
-            warnings=() if clip is None else self._left_out(),
+            warnings=(*_repeats(left_out), *(() if clip is None else self._not_bounded())),
         )
         made = variables("holdout", record).assign(holdout_by=("functional", list(bounds.values())))
         return made.assign_coords(functional=list(bounds))
 
-    def _left_out(self) -> Iterator[str]:
+    def _not_bounded(self) -> Iterator[str]:
         """Yield what is asked for and is not there for real tokens."""
         if self.config.blocks:
             yield "blocks = 0, and no gain in context: losses of real tokens are clipped over whole sequences only"
@@ -150,3 +150,8 @@ class HoldoutCertificate:
             },
             coords={"block": positions[block_starts(len(positions), config.blocks)]},
         )
+
+
+def _repeats(left_out: int) -> Iterator[str]:
+    if left_out:
+        yield f"{left_out} held-out sequences left out: repeats of others or of what was trained on, topics kept alike"

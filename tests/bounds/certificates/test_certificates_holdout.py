@@ -14,6 +14,7 @@ from iclkit.splits import holdout_splits
 from iclkit_bounds import betting, smoothing
 from iclkit_bounds.certificates import sequences
 from iclkit_bounds.certificates.targets import TARGETS
+from iclkit_bounds.sheet import sheet
 
 HELD = {"data": {"holdout": {"topics": 12, "sequences": 20}}}
 
@@ -117,6 +118,7 @@ def test_repeated_units_are_counted_once_and_topics_alike(certified):
     assert record.valid
     assert record.n_units % 3 == 0
     assert record.n_units + record.components["left_out"] == 120
+    assert f"{record.components['left_out']} held-out sequences left out" in " ".join(sheet(record).split())
     assert 0.15 * 120 < record.n_units < 0.6 * 120
 
 
