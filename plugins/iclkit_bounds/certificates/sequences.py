@@ -171,19 +171,21 @@ def unrepeated(table: LogProbs, target: Target, seen: Iterable[Extent]) -> LogPr
     Which repeat which is told by addresses, never by tokens, so that the others are still independent draws. All are
     returned, repeats too, where topics are the units or where some topic would be left without any.
     """
-    if target.unit == "topic":
-        return table
     seen = tuple(seen)
+    clean = distinct(table.topic, table.number) and not any(
+        data.meets(target, table.topic, table.number) for data in seen
+    )
+    if target.unit == "topic" or clean:
+        return table
     rows: dict[int, list[int]] = {}
     met: set[tuple[int, int]] = set()
-    for row, address in enumerate(zip(table.topic.tolist(), table.number.tolist(), strict=True)):
-        topic, number = address
+    for row, (topic, number) in enumerate(zip(table.topic.tolist(), table.number.tolist(), strict=True)):
         kept = rows.setdefault(topic, [])
-        if address not in met and not any(topic <= data.topics and number <= data.sequences for data in seen):
+        if (topic, number) not in met and not any(topic <= data.topics and number <= data.sequences for data in seen):
             kept.append(row)
-        met.add(address)
+        met.add((topic, number))
     least = min(map(len, rows.values()))
-    if not least or least * len(rows) == len(table.topic):
+    if not least:
         return table
     chosen = torch.tensor(sorted(row for own in rows.values() for row in own[:least]))
     return evolve(table, values=table.values[chosen], topic=table.topic[chosen], number=table.number[chosen])

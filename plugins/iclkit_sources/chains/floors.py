@@ -46,7 +46,10 @@ def drawn_floor(prior: Tensor, order: int, length: int, known: bool) -> Exact:
 
     Computed once per process: it says nothing of any topic, so that all cells of a sweep ask for the same.
     """
-    return _drawn_floor(tuple(prior.tolist()), order, length, known)
+    found = _drawn_floor(tuple(prior.tolist()), order, length, known)
+    for array in (found.values, found.error):
+        array.setflags(write=False)  # it is shared
+    return found
 
 
 @lru_cache(maxsize=64)
@@ -64,10 +67,7 @@ def _drawn_floor(concentrations: tuple[float, ...], order: int, length: int, kno
         entropy = _mean_entropy(row) if known else torch.special.entr(row / row.sum(1, keepdim=True)).sum(1)
         return log_chance, entropy
 
-    found = _enumerate(law, len(prior), order, length, 1)
-    for array in (found.values, found.error):
-        array.setflags(write=False)  # it is shared
-    return found
+    return _enumerate(law, len(prior), order, length, 1)
 
 
 def mixture_floor(rows: Tensor, weights: Tensor, order: int, length: int) -> Exact:
