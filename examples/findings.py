@@ -1,14 +1,18 @@
 """What an experiment claims, what was measured, and whether it holds: the words and the arithmetic of the packs."""
 
 import csv
+import json
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from attrs import field, frozen
 
 import iclkit
+from iclkit.config import override
 
 COLUMNS = ("claim", "paper", "verdict", "setting", "quantity", "expected", "mean", "low", "high", "seeds", "units")
 
@@ -79,6 +83,11 @@ def opened(folder: Path) -> xr.Dataset:
     alone = [dim for dim, size in data.sizes.items() if size == 1 and dim != "seed"]
     data = data.squeeze(alone)
     return data if "seed" in data.dims else data.expand_dims("seed")
+
+
+def asked(cube: xr.Dataset) -> dict[str, Any]:
+    """Return the config's tables as they were run, with what `--set` changed."""
+    return override(tomllib.loads(cube.attrs["config"]), tuple(json.loads(cube.attrs.get("set", "[]"))))
 
 
 def rows(

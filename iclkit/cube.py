@@ -81,7 +81,7 @@ def _digest_of(plan: Plan, parts: Parts) -> str:
         failed = parts.failure(wanted.id, wanted.metrics) is not None
         held.append([list(cell.index), wanted.id, names, outcome.get("status"), failed])
     axes = [[axis.dim, [str(label) for label in axis.labels]] for axis in plan.axes]
-    return digest([axes, held, plan.text, provenance.versions()])
+    return digest([axes, held, plan.text, plan.assignments, provenance.versions()])
 
 
 def _dataset(plan: Plan, parts: Parts) -> xr.Dataset:
@@ -247,6 +247,7 @@ def _about(plan: Plan, source: str) -> dict[str, str]:
         "Conventions": CONVENTIONS,
         "title": plan.title or plan.path.stem,
         "config": plan.text or json.dumps(plan.raw),
+        "set": json.dumps(plan.assignments),
         "config_digest": digest(plan.raw),
         "digest": source,
         "versions": json.dumps(provenance.versions()),

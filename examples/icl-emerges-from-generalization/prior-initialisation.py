@@ -1,10 +1,9 @@
 """A start from a prior against a random start: tokens to the same loss, steadiness, and where both end."""
 
-import tomllib
 from collections.abc import Iterator
 
 import xarray as xr
-from findings import Experiment, Finding, rows
+from findings import Experiment, Finding, asked, rows
 
 import iclkit
 
@@ -60,7 +59,7 @@ def measure(cube: xr.Dataset) -> Iterator[Finding]:
 
 def prior_tokens(cube: xr.Dataset) -> float:
     """Return how many tokens the prior was trained on, repeats counted."""
-    tables = tomllib.loads(cube.attrs["config"])
+    tables = asked(cube)
     prior = tables["sweep"]["start"]["choices"]["prior"]["prior"]["trainer"]
     return float(prior["steps"] * prior["batch_size"] * tables["data"]["length"])
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from iclkit import engine, evaluate, plugins, train
+from iclkit import engine, evaluate, plan, plugins, train
 from iclkit.cube import final, open_cube
 from iclkit.data import TrainingSequences, prior_sequences
 from iclkit.errors import RunFailures, StoreError
@@ -144,8 +144,6 @@ def test_adding_a_metric_measures_it_alone_and_leaves_old_parts_untouched(tiny, 
     (tmp_path / "surprise_metric.py").write_text(SURPRISE)
     with_surprise = plugins.load([tmp_path / "surprise_metric.py"])
     tiny["metrics"] = [{"kind": "loss"}, {"kind": "surprise"}, {"kind": "surprise", "name": "again"}]
-    from iclkit import plan
-
     made = plan.load(None, tiny, with_surprise, out=tmp_path / "run")
     engine.run(made, with_surprise).check()
     assert counted == {"trainings": 1, "passes": [("diagnosis", "loss"), ("surprise", "again")]}
@@ -183,8 +181,6 @@ def iclkit_trainers():
 
 
 def test_a_failing_training_is_recorded_and_the_others_go_on(tiny, found, tmp_path):
-    from iclkit import plan
-
     (tmp_path / "fragile_trainer.py").write_text(FRAGILE)
     fragile = plugins.load([tmp_path / "fragile_trainer.py"])
     tiny["trainer"] = {"kind": "fragile"}
@@ -278,6 +274,15 @@ def test_a_prior_runs_first_and_starts_the_main_training(tiny, planned, found):
     assert open_cube(made.folder)["prior_cost"].values > 0
 
 
+def test_a_cube_tells_what_was_set_beside_its_config(tiny, found, tmp_path):
+    for steps in (2, 3):  # the same cells but for that
+        made = plan.load(
+            None, tiny, found, assignments=(f"trainer.steps={steps}", "trainer.snapshots=[0]"), out=tmp_path
+        )
+        engine.run(made, found).check()
+        assert json.loads(open_cube(tmp_path).attrs["set"]) == [f"trainer.steps={steps}", "trainer.snapshots=[0]"]
+
+
 def test_a_prior_of_another_source_is_trained_on_it_and_known_by_it(tiny, planned, found):
     tosses = {"kind": "violations", "source": tiny["source"], "structureless": 1.0}
     tiny |= {"prior": {"source": tosses, "trainer": {"steps": 60, "learning_rate": 0.03}}}
@@ -307,8 +312,6 @@ PICKY = (
 
 
 def test_a_metric_that_fails_is_told_and_the_others_are_kept(tiny, tmp_path, counted):
-    from iclkit import plan
-
     (tmp_path / "broken_metric.py").write_text(BROKEN)
     with_broken = plugins.load([tmp_path / "broken_metric.py"])
     tiny["metrics"] = [{"kind": "loss"}, {"kind": "broken"}]
@@ -323,8 +326,6 @@ def test_a_metric_that_fails_is_told_and_the_others_are_kept(tiny, tmp_path, cou
 
 
 def test_what_fails_at_one_length_is_measured_at_the_others(tiny, tmp_path):
-    from iclkit import plan
-
     short = BROKEN.replace("broken", "short").replace("raise RuntimeError", "if batch.length == 4: raise RuntimeError")
     (tmp_path / "short_metric.py").write_text(short.replace('luck")', 'luck")\n        return {}'))
     with_broken = plugins.load([tmp_path / "short_metric.py"])
@@ -341,8 +342,6 @@ def test_what_fails_at_one_length_is_measured_at_the_others(tiny, tmp_path):
     [("extra", '{"undeclared": 0}', "KeyError: 'undeclared'"), ("odd", '{"odd": torch.zeros(2)}', "IndexError: ")],
 )
 def test_a_metric_that_makes_what_it_should_not_is_out_alone(tiny, tmp_path, name, made, error):
-    from iclkit import plan
-
     score = '{"surprise": -batch.model.log_prob(batch).min(dim=1).values}'
     text = SURPRISE.replace(score, made).replace("surprise", name)
     (tmp_path / f"{name}_metric.py").write_text(f"import torch\n{text}")
@@ -355,8 +354,6 @@ def test_a_metric_that_makes_what_it_should_not_is_out_alone(tiny, tmp_path, nam
 
 
 def test_a_metric_that_does_not_apply_is_skipped_with_the_reason_in_the_cube(tiny, tmp_path):
-    from iclkit import plan
-
     (tmp_path / "picky_metric.py").write_text(PICKY)
     with_picky = plugins.load([tmp_path / "picky_metric.py"])
     tiny["metrics"] = [{"kind": "loss"}, {"kind": "picky"}]
@@ -368,8 +365,6 @@ def test_a_metric_that_does_not_apply_is_skipped_with_the_reason_in_the_cube(tin
 
 
 def test_final_and_the_sentence_live_with_failed_cells(tiny, found, tmp_path):
-    from iclkit import plan
-
     (tmp_path / "second_trainer.py").write_text(FRAGILE.replace("fragile", "second"))
     fragile = plugins.load([tmp_path / "second_trainer.py"])
     tiny["trainer"] = {"kind": "second"}
@@ -383,8 +378,6 @@ def test_final_and_the_sentence_live_with_failed_cells(tiny, found, tmp_path):
 
 
 def test_a_failed_metric_that_is_no_longer_asked_for_is_forgotten(tiny, tmp_path):
-    from iclkit import plan
-
     (tmp_path / "third_metric.py").write_text(BROKEN.replace("broken", "third"))
     found = plugins.load([tmp_path / "third_metric.py"])
     tiny |= {"metrics": [{"kind": "loss"}, {"kind": "third"}], "store": {"keep": "last"}}
@@ -440,8 +433,6 @@ def test_a_local_plugin_may_not_hide_behind_a_name_that_is_taken(tmp_path):
 
 
 def test_the_folder_of_another_config_is_refused(tiny, tmp_path, found):
-    from iclkit import plan
-
     text = """
 [source]
 kind = "coins"
