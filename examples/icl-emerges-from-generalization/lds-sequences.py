@@ -52,5 +52,5 @@ EXPERIMENT = Experiment(
         "trainer.steps=300",
         "evaluation.sequences=256",
     ),
-    figures=("losses",),
+    figures=("icl-curve",),
 )

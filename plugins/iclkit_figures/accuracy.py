@@ -38,7 +38,9 @@ def _figure(panels: Panels) -> Figure:
     for axis, panel in zip(axes, panels.panels, strict=True):
         named |= _panel(axis, panel, colours)
         axis.set_ylim(0, 1.02)
-    label_outer(axes, panels.columns, "examples in the prompt (shots)", "accuracy")
+    label_outer(
+        axes, panels.columns, "examples (shots)" if panels.columns > 2 else "examples in the prompt (shots)", "accuracy"
+    )
     made.legend(list(named.values()), list(named), loc="outside upper left", ncols=2 if width < 5 else 3)
     step_bar(made, axes, colours, panels)
     seeds = max(panel.data.sizes["seed"] for panel in panels.panels)

@@ -11,7 +11,7 @@ def log_axis(axes: Axes) -> None:
     """Scale the y axis logarithmically."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(_Ticks())
-    axes.yaxis.set_major_formatter(FuncFormatter(_told))
+    axes.yaxis.set_major_formatter(FuncFormatter(plain))
     axes.yaxis.set_minor_formatter(NullFormatter())
     if np.divide(*axes.get_ylim()[::-1]) < _NARROW:
         axes.yaxis.set_minor_locator(NullLocator())
@@ -34,6 +34,7 @@ class _Ticks(LogLocator):
         return super().tick_values(vmin, vmax)
 
 
-def _told(value: float, place: int | None) -> str:
+def plain(value: float, place: int | None) -> str:
+    """Return a tick's label: a plain number where that is short."""
     del place
     return f"{value:g}" if value <= 0 or 1e-3 <= value < 1e4 else f"$10^{{{np.log10(value):.0f}}}$"

@@ -2,8 +2,9 @@
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
 
-from iclkit_figures.log_axis import log_axis
+from iclkit_figures.log_axis import log_axis, plain
 from iclkit_figures.panels import Panel, average, optimum
 
 LINES = (  # variable, split, what it is, colour
@@ -36,3 +37,4 @@ def scale_losses(axes: Axes, least: list[float]) -> None:
     else:
         positive = [value for value in least if value > 0]
         axes.set_yscale("symlog", linthresh=max(min(positive, default=1e-2), 1e-3))
+        axes.yaxis.set_major_formatter(FuncFormatter(plain))

@@ -193,25 +193,29 @@ def _columns(known: xr.DataArray, dims: Sequence[str], count: int) -> int:
 def place_title(known: xr.DataArray, place: dict[str, int], room: int = 30) -> str:
     """Return what a place of the sweep is called, index by dim: the dims that vary, with their values.
 
-    It is in several lines, a dim in each, where there is no room for so many characters in one.
+    In all panels alike it is in several lines, a dim in each, where one of them has no room for so many characters in
+    one line, and values that are names stand alone where one of them has no room beside its dim.
     """
-    values = {
-        dim.replace("_", " "): _plain(known[dim].values[index] if dim in known.coords else index)
-        for dim, index in place.items()
-        if known.sizes[dim] > 1
-    }
-    whole = ", ".join(f"{dim} = {value}" for dim, value in values.items())
-    if len(whole) <= room:
-        return whole
-    return "\n".join(_shortened(dim, value, room) for dim, value in values.items())
+    told = {dim: _values(known, dim) for dim in place if known.sizes[dim] > 1}
+    longest = {dim: len(f"{dim} = ") + max(map(len, values)) for dim, values in told.items()}
+    bare = {dim for dim in told if _named(known, dim) and longest[dim] > room}
+    lines = [
+        values[place[dim]] if dim in bare else f"{dim.replace('_', ' ')} = {values[place[dim]]}"
+        for dim, values in told.items()
+    ]
+    if sum(longest.values()) + 2 * len(longest) - 2 <= room:
+        return ", ".join(lines)
+    return "\n".join(line if len(line) <= room else line[: room - 1] + "…" for line in lines)
 
 
-def _shortened(dim: str, value: str, room: int) -> str:
-    """Return a line of a title, without the axis' name where that leaves the value no room."""
-    line = f"{dim} = {value}"
-    if len(line) > room:
-        line = value
-    return line if len(line) <= room else line[: room - 1] + "…"
+def _values(known: xr.DataArray, dim: str) -> list[str]:
+    values = known[dim].values if dim in known.coords else range(known.sizes[dim])
+    return [_plain(value) for value in values]
+
+
+def _named(known: xr.DataArray, dim: str) -> bool:
+    """Whether the values of a dim are names, which can do without its own."""
+    return dim in known.coords and known[dim].dtype.kind not in "iuf"
 
 
 def _plain(value: Any) -> str:
